@@ -1,0 +1,34 @@
+# Two commands are all a newcomer needs: `make run` and `make test`. Both call `make setup` first.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+BIN := .venv/bin
+ARGS ?=
+
+.PHONY: help setup run test lint bench lock clean
+
+help: ## say what can be made
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: ## make .venv with everything, the embedded Triton included; does nothing while the pins are unchanged
+	@deploy/setup.sh
+
+run: setup ## Postgres, S3, SQS, Triton, a graph, a night, a gateway and a worker: the first recommendation (ARGS=--once stops after it)
+	@$(BIN)/waypost local run $(ARGS)
+
+lint: setup ## ruff and mypy --strict
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+test: setup lint ## lint, then every test, on the real parts
+	$(BIN)/pytest $(ARGS)
+
+bench: setup ## measure ratios side by side in one run; writes bench/results.json
+	$(BIN)/python -m bench $(ARGS)
+
+lock: ## resolve constraints.txt anew from pyproject.toml
+	$(BIN)/uv pip compile -q --python-version 3.11 --extra dev pyproject.toml deploy/pins.txt --no-emit-package waypost --no-annotate -o constraints.txt
+
+clean: ## stop the embedded stack and remove what was made here
+	-@$(BIN)/waypost local down
+	rm -rf .venv .waypost

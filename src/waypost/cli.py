@@ -1,0 +1,282 @@
+"""The door: every verb, its help, its exit code. Verbs import what they need when they are called, so that the
+gateway's image needs no torch to say `waypost gateway`.
+
+A verb's result goes to standard output, everything else to standard error; an error a user can cause is one line.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from waypost import logs
+from waypost.commands import build_parser
+from waypost.errors import WaypostError
+from waypost.settings import (
+    EmbeddedStack,
+    Part,
+    Parts,
+    SharedSettings,
+    read_settings,
+    read_shared,
+    resolve_parts,
+    service_links,
+)
+
+if TYPE_CHECKING:
+    from waypost.objects.protocols import ObjectStore
+
+logger = logging.getLogger("waypost")
+Verb = Callable[[argparse.Namespace, Mapping[str, str]], int]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one verb; returns the exit code (0 done, 1 failure, 2 usage, 3 refused, 4 preflight findings, 78 settings)."""
+    options = build_parser().parse_args(arguments)
+    environ = dict(os.environ)
+    try:
+        shared = read_shared(environ)
+        logs.configure(shared.log_level, shared.log_style)
+        _warn_of_service_links(environ)
+        return VERBS[options.verb](options, environ)
+    except WaypostError as error:
+        print(f"waypost: {error}", file=sys.stderr)  # noqa: T201
+        return error.exit_code
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+    except BrokenPipeError:  # the reader of our output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _local_up(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
+    from waypost.local.run import start
+
+    start(environ)
+    return 0
+
+
+def _local_down(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
+    from waypost.local.stack import down
+
+    down(read_shared(environ).local_dir)
+    return 0
+
+
+def _local_status(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
+    from waypost.local.run import print_status
+
+    return print_status(read_shared(environ).local_dir, as_json=options.json)
+
+
+def _local_run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
+    from waypost.local.run import run
+
+    return run(environ, lambda: _run_night(options, environ), once=options.once, load=options.load)
+
+
+def _local_generate(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
+    from waypost.local.world import write_world
+
+    with logs.stage(logger, "world written"):
+        write_world(options.directory, options.interactions, options.seed)
+    return 0
+
+
+def _load(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
+    from waypost.graph.loading import load_directory
+    from waypost.settings import LoadSettings
+
+    given = read_settings(LoadSettings, environ).postgres_dsn
+    dsn = given or read_parts(environ, ["postgres"]).postgres_owner_dsn
+    load_directory(dsn, options.directory)
+    return 0
+
+
+def _trainer(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
+    from waypost.settings import TrainerSettings
+    from waypost.trainer.run import run
+
+    settings = read_settings(TrainerSettings, environ)
+    _say(run(settings, read_parts(environ, ["postgres", "s3"]), options.evaluation))
+    return 0
+
+
+def _exporter(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
+    from waypost.exporter.run import RepositoryWish, run
+    from waypost.settings import ExporterSettings
+
+    settings = read_settings(ExporterSettings, environ)
+    wish = RepositoryWish(options.repository, options.device) if options.repository else None
+    _say(run(settings, read_parts(environ, ["s3", "triton"]), options.checkpoint, wish))
+    return 0
+
+
+def _night(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
+    _say(_run_night(options, environ))
+    return 0
+
+
+def _run_night(options: argparse.Namespace, environ: Mapping[str, str]) -> str:
+    from waypost.exporter.run import RepositoryWish, run as run_exporter
+    from waypost.settings import ExporterSettings, TrainerSettings
+    from waypost.trainer.run import run as run_trainer
+
+    settings = read_settings(TrainerSettings, environ), read_settings(ExporterSettings, environ)
+    parts = read_parts(environ, ["postgres", "s3", "triton"])
+    repository = getattr(options, "repository", None)  # `local run` has neither option
+    wish = RepositoryWish(repository, options.device) if repository else None
+    with logs.stage(logger, "night done"):
+        checkpoint = run_trainer(settings[0], parts, getattr(options, "evaluation", None))
+        return run_exporter(settings[1], parts, checkpoint, wish)
+
+
+def _gateway(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
+    from waypost.gateway.run import run
+    from waypost.settings import GatewaySettings
+
+    settings = read_settings(GatewaySettings, environ)
+    return run(settings, read_shared(environ), read_parts(environ, ["s3", "sqs"]))
+
+
+def _worker(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
+    from waypost.settings import WorkerSettings
+    from waypost.worker.run import run
+
+    settings = read_settings(WorkerSettings, environ)
+    return run(settings, read_shared(environ), read_parts(environ, ["s3", "sqs", "triton"]))
+
+
+def _preflight(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
+    from waypost.exporter.proving import preflight_directory
+    from waypost.release.preflight import report_json
+    from waypost.settings import ExporterSettings
+
+    settings = read_settings(ExporterSettings, environ)
+    parts = None if options.static else read_parts(environ, ["triton"])
+    findings = preflight_directory(options.directory, options.target or settings.target, settings, parts)
+    _say(report_json(findings) if options.json else "\n".join(str(finding) for finding in findings) or "no findings")
+    return 4 if findings else 0
+
+
+def _release_list(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
+    from waypost.release.listing import list_lines
+
+    for line in list_lines(_open_store(environ)):
+        _say(line)
+    return 0
+
+
+def _release_show(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
+    from waypost.release.listing import show_json
+
+    _say(show_json(_open_store(environ), options.release))
+    return 0
+
+
+def _release_rollback(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
+    from waypost.clock import SystemClock
+    from waypost.release.store import roll_back
+
+    pointer = roll_back(_open_store(environ), options.release, options.reason, SystemClock())
+    _say(f"serving {pointer.release}, version {pointer.version}")
+    return 0
+
+
+def _recommend(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
+    from waypost.release.offline import load_answerer, recommend_all_users, write_lists
+
+    answerer = load_answerer(_open_store(environ))
+    lists = recommend_all_users(answerer, options.k, exclude_seen=not options.include_seen)
+    lines = write_lists(options.output, lists)
+    logger.info("lists written", extra={"users": lines, "model_version": answerer.model_version})
+    return 0
+
+
+def _evaluate(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
+    from waypost.model.evaluation import evaluate_files, format_figures
+
+    figures = evaluate_files(
+        train=options.train,
+        test=options.test,
+        recs=options.recs,
+        k=options.k,
+        file_format=options.format,
+        missing=options.missing,
+        seen=options.seen,
+        drop_seen=options.drop_seen,
+        n_items=options.n_items,
+    )
+    _say(format_figures(figures, as_json=options.json))
+    return 0
+
+
+def read_parts(environ: Mapping[str, str], needed: Iterable[Part]) -> Parts:
+    """Where the needed parts are; says so when some of them are embedded."""
+    shared = read_shared(environ)
+    needed = tuple(needed)
+    parts = resolve_parts(shared, needed, _read_stack_if_needed(shared, needed))
+    if parts.embedded:
+        logger.info("using embedded parts", extra={"parts": ",".join(parts.embedded), "folder": str(shared.local_dir)})
+    return parts
+
+
+def _read_stack_if_needed(shared: SharedSettings, needed: Sequence[Part]) -> EmbeddedStack | None:
+    """The embedded stack's description, unless every needed part is given: images carry no local stack."""
+    given = {
+        "postgres": shared.postgres_dsn,
+        "s3": shared.bucket,
+        "sqs": shared.request_queue_url,
+        "triton": shared.triton_url,
+    }
+    if shared.embedded == "never" or all(given[part] for part in needed):
+        return None
+    from waypost.local.stack import read_stack
+
+    return read_stack(shared.local_dir)
+
+
+def _open_store(environ: Mapping[str, str]) -> ObjectStore:
+    from waypost.objects.s3 import S3ObjectStore, s3_client
+
+    parts = read_parts(environ, ["s3"])
+    return S3ObjectStore(s3_client(parts.s3), parts.bucket)
+
+
+def _warn_of_service_links(environ: Mapping[str, str]) -> None:
+    if links := service_links(environ):
+        logger.warning("ignored variables that Kubernetes injected", extra={"names": ",".join(links)})
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)  # noqa: T201
+
+
+VERBS: dict[str, Verb] = {
+    "local up": _local_up,
+    "local down": _local_down,
+    "local status": _local_status,
+    "local run": _local_run,
+    "local generate": _local_generate,
+    "load": _load,
+    "night": _night,
+    "trainer": _trainer,
+    "exporter": _exporter,
+    "gateway": _gateway,
+    "worker": _worker,
+    "preflight": _preflight,
+    "release list": _release_list,
+    "release show": _release_show,
+    "release rollback": _release_rollback,
+    "recommend": _recommend,
+    "evaluate": _evaluate,
+}
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,252 @@
+"""The command line as people read it: every verb, its options and its help. What a verb does stands in cli.py."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from textwrap import dedent
+from typing import Any
+
+from waypost import __version__
+
+_Verbs = Any  # argparse gives the type of add_subparsers() no public name
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = _parser(
+        None,
+        "waypost",
+        "From an app's own Postgres to recommendations that are served, scaled and watched.",
+        """
+        A first recommendation on this machine, with nothing else installed:
+          waypost local run
+
+        The same, step by step:
+          waypost local up                         Postgres, S3, SQS, Triton, gateway and worker in the background
+          waypost local generate world --interactions 60000 --seed 1
+          waypost load world                       the graph directory into Postgres
+          waypost night                            train, export, prove and publish a release
+          curl 'http://127.0.0.1:8080/recommend?user_id=42&k=5'
+
+        In production each process gets its parts by setting: WAYPOST_POSTGRES_DSN, WAYPOST_BUCKET,
+        WAYPOST_REQUEST_QUEUE_URL, WAYPOST_TRITON_URL. A part whose setting is absent is the embedded one of
+        $WAYPOST_LOCAL_DIR (default .waypost).
+
+        Exit codes: 0 done, 1 failure, 2 usage, 3 refused by the quality gate, 4 preflight findings, 78 settings.
+        """,
+    )
+    parser.add_argument("--version", action="version", version=f"waypost {__version__}")
+    verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
+    _add_local(verbs)
+    _add_data(verbs)
+    _add_night(verbs)
+    _add_serving(verbs)
+    _add_release(verbs)
+    _add_lists(verbs)
+    return parser
+
+
+def _add_local(verbs: _Verbs) -> None:
+    local = _parser(
+        verbs, "local", "The embedded stack: Postgres, S3 and SQS, Triton, gateway and worker on this machine.", ""
+    )
+    kinds = local.add_subparsers(title="verbs", metavar="VERB", required=True)
+    up = _parser(
+        kinds,
+        "up",
+        "Start the embedded stack in the background.",
+        """
+        Loopback only, free ports, data in $WAYPOST_LOCAL_DIR (default .waypost). Started again, it uses the same data; what
+        a killed run left behind is cleaned up. A part whose switch is set is not started.
+        """,
+    )
+    up.set_defaults(verb="local up")
+    down = _parser(kinds, "down", "Stop the embedded stack; its data stays.", "")
+    down.set_defaults(verb="local down")
+    status = _parser(kinds, "status", "Say which parts are up, and where; exits 1 unless all are.", "")
+    status.add_argument("--json", action="store_true", help="one JSON object instead of a table")
+    status.set_defaults(verb="local status")
+    run = _parser(
+        kinds,
+        "run",
+        "Everything in the foreground, up to the first recommendation, until Ctrl-C.",
+        """
+        An empty database gets a generated travel world (WAYPOST_LOCAL_INTERACTIONS, default 60,000), or the graph directory
+        of --load; without a release a night is run. Then standard output gets the line `ready <url>` and a sample answer
+        as one line of JSON.
+        """,
+    )
+    run.add_argument("--once", action="store_true", help="stop everything and exit after the sample answer")
+    run.add_argument("--load", type=Path, metavar="DIR", help="load this graph directory when the database is empty")
+    run.set_defaults(verb="local run")
+    generate = _parser(
+        kinds,
+        "generate",
+        "Write a synthetic travel world as a graph directory.",
+        """
+        Users with tastes over places and themes, posts with titles and bodies that fit their tags, popularity of Zipf's
+        kind, drift, and new posts and users at the end. The same seed gives the same bytes.
+        """,
+    )
+    generate.add_argument("directory", type=Path, metavar="DIR")
+    generate.add_argument("--interactions", type=_positive, required=True, metavar="N", help="rows of interactions.tsv")
+    generate.add_argument("--seed", type=int, default=1, metavar="S")
+    generate.set_defaults(verb="local generate")
+
+
+def _add_data(verbs: _Verbs) -> None:
+    load = _parser(
+        verbs,
+        "load",
+        "Load a graph directory into Postgres, whole or not at all.",
+        """
+        users.tsv posts.tsv interactions.tsv, and where there are some tags.tsv post_tags.tsv; plain, .gz or .xz, with a
+        header, in Postgres' COPY text format. Known ids are updated, equal rows are added once. Uses the owner's role:
+        WAYPOST_LOAD_POSTGRES_DSN, else WAYPOST_POSTGRES_DSN, else the embedded one.
+        """,
+    )
+    load.add_argument("directory", type=Path, metavar="DIR")
+    load.set_defaults(verb="load")
+
+
+def _add_night(verbs: _Verbs) -> None:
+    night = _parser(
+        verbs, "night", "A whole night: trainer, then exporter.", "See `waypost trainer` and `waypost exporter`."
+    )
+    trainer = _parser(
+        verbs,
+        "trainer",
+        "Read the graph, train GraphSAGE, measure it on a holdout, keep a checkpoint if the gate lets it pass.",
+        """
+        Prints the checkpoint's name. The graph is read in one snapshot and its tensors are kept in S3 under their
+        fingerprint: an unchanged graph is not read again. Exits 3 when the gate refuses the model.
+        """,
+    )
+    for parser in (night, trainer):
+        parser.add_argument(
+            "--evaluation",
+            type=Path,
+            metavar="DIR",
+            help="also write train.txt, test.txt and recs.tsv of the holdout there",
+        )
+    exporter = _parser(
+        verbs,
+        "exporter",
+        "Turn a checkpoint into a release: export, prove it on a real Triton, publish, move the pointer.",
+        """
+        Prints the release's id. Exits 4 when the preflight finds anything, 0 when a newer release was published meanwhile.
+        """,
+    )
+    exporter.add_argument("--checkpoint", metavar="RUN", help="the checkpoint's name; the newest when absent")
+    for parser in (night, exporter):
+        parser.add_argument(
+            "--repository",
+            type=Path,
+            metavar="DIR",
+            help="also write the Triton model repository there, for any other Triton",
+        )
+        parser.add_argument(
+            "--device",
+            choices=("gpu", "cpu"),
+            default="gpu",
+            help="for --repository: what that Triton runs on (default gpu)",
+        )
+    night.set_defaults(verb="night")
+    trainer.set_defaults(verb="trainer")
+    exporter.set_defaults(verb="exporter")
+
+
+def _add_serving(verbs: _Verbs) -> None:
+    gateway = _parser(
+        verbs,
+        "gateway",
+        "Serve POST /recommend: queue each request, wait for the worker's reply, answer before the deadline either way.",
+        "Settings: WAYPOST_GATEWAY_HOST, _PORT, _METRICS_PORT, _REPLY_HOST, _REPLY_PORT, _API_KEYS_FILE, _CONCURRENCY.",
+    )
+    gateway.set_defaults(verb="gateway")
+    worker = _parser(
+        verbs,
+        "worker",
+        "Take requests from the queue, ask Triton, reply to the gateway that asked; follow the release pointer.",
+        "Settings: WAYPOST_WORKER_REPOSITORY, _REPLY_DOMAIN, _BATCH, _RECEIVERS, _METRICS_HOST, _METRICS_PORT.",
+    )
+    worker.set_defaults(verb="worker")
+
+
+def _add_release(verbs: _Verbs) -> None:
+    preflight = _parser(
+        verbs,
+        "preflight",
+        "Would this release folder, or Triton model repository, load and answer rightly?",
+        "Exits 4 when there are findings. docs/preflight.md lists the codes.",
+    )
+    preflight.add_argument("directory", type=Path, metavar="DIR")
+    preflight.add_argument("--static", action="store_true", help="read the files only; do not load them in a Triton")
+    preflight.add_argument("--target", default=None, metavar="YY.MM", help="the Triton release it must load on")
+    preflight.add_argument("--json", action="store_true", help="one JSON object instead of lines")
+    preflight.set_defaults(verb="preflight")
+    release = _parser(verbs, "release", "The published releases and the pointer that says which is served.", "")
+    kinds = release.add_subparsers(title="verbs", metavar="VERB", required=True)
+    listing = _parser(kinds, "list", "Every release; the served one is marked.", "")
+    listing.set_defaults(verb="release list")
+    show = _parser(kinds, "show", "One release: the served one when no ID is given.", "")
+    show.add_argument("release", nargs="?", metavar="ID", help="its id or its version number")
+    show.set_defaults(verb="release show")
+    rollback = _parser(kinds, "rollback", "Serve an older release: move the pointer back.", "")
+    rollback.add_argument(
+        "release", nargs="?", metavar="ID", help="its id or version; the one before the served when absent"
+    )
+    rollback.add_argument("--reason", default="rolled back by hand", help="kept in the pointer")
+    rollback.set_defaults(verb="release rollback")
+
+
+def _add_lists(verbs: _Verbs) -> None:
+    recommend = _parser(
+        verbs,
+        "recommend",
+        "Lists for all users, offline, from the served release's own model file.",
+        "One line a user: user<TAB>post post …, best first: the lists they would get over HTTP.",
+    )
+    recommend.add_argument("--all-users", action="store_true", required=True)
+    recommend.add_argument("--k", type=_positive, default=20)
+    recommend.add_argument("--output", type=Path, required=True, metavar="FILE")
+    recommend.add_argument("--include-seen", action="store_true", help="do not leave out the posts a user has seen")
+    recommend.set_defaults(verb="recommend")
+    evaluate = _parser(
+        verbs,
+        "evaluate",
+        "Recall, NDCG, coverage and more of lists against a test set.",
+        """
+        --train and --test: `user item item …` a line, or with --format pairs `user<TAB>item` a line; plain, .gz or .xz.
+        --recs: `user<TAB>item item …`, best first, as `waypost recommend` writes them.
+        """,
+    )
+    for name in ("train", "test", "recs"):
+        evaluate.add_argument(f"--{name}", required=True, metavar="FILE")
+    evaluate.add_argument("--k", type=_positive, default=20)
+    evaluate.add_argument("--format", choices=("lists", "pairs"), default="lists")
+    evaluate.add_argument("--missing", choices=("zero", "skip", "error"), default="zero")
+    evaluate.add_argument("--seen", choices=("error", "strip", "keep"), default="error")
+    evaluate.add_argument("--drop-seen", action="store_true", help="drop test pairs that are in train too")
+    evaluate.add_argument("--n-items", type=_positive, metavar="N", help="size of the catalogue, for coverage")
+    evaluate.add_argument("--json", action="store_true", help="one JSON object instead of a table")
+    evaluate.set_defaults(verb="evaluate")
+
+
+def _parser(verbs: _Verbs | None, name: str, summary: str, details: str) -> argparse.ArgumentParser:
+    facts: dict[str, Any] = {
+        "description": summary,
+        "epilog": dedent(details).strip(),
+        "formatter_class": argparse.RawDescriptionHelpFormatter,
+    }
+    if verbs is None:
+        return argparse.ArgumentParser(name, **facts)
+    parser: argparse.ArgumentParser = verbs.add_parser(name, help=summary, **facts)
+    return parser
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not 1 or more")
+    return number

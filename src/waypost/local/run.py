@@ -1,0 +1,171 @@
+"""`waypost local run`: everything in the foreground, from an empty folder to the first recommendation.
+
+Standard output gets exactly two lines, `ready <url>` and the sample answer; the rest goes to standard error. The
+night is a parameter, because this package knows no other process.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import signal
+import tempfile
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import psycopg2
+
+from waypost.errors import LocalStackError
+from waypost.graph.loading import load_directory
+from waypost.local.layout import Layout
+from waypost.local.serving import read_published
+from waypost.local.stack import down, read_died, up, up_serving
+from waypost.local.status import read_status
+from waypost.local.world import write_world
+from waypost.logs import stage
+from waypost.objects.s3 import S3ObjectStore, s3_client
+from waypost.release.store import read_pointer
+from waypost.settings import (
+    LocalSettings,
+    LoadSettings,
+    Part,
+    Parts,
+    SharedSettings,
+    read_settings,
+    read_shared,
+    resolve_parts,
+)
+
+logger = logging.getLogger(__name__)
+ALL_PARTS: tuple[Part, ...] = ("postgres", "s3", "sqs", "triton")
+WORLD_SEED = 1
+FIRST_ANSWER_SECONDS = 60.0  # a worker fetches, loads and proves a release in a few; a slow disk gets its time
+SAMPLE_DEADLINE_MS = 2_000
+WATCH_SECONDS = 2.0  # how soon a part that died is started again
+
+
+def start(environ: Mapping[str, str]) -> Parts:
+    """Have the whole stack running in the background; where its parts are."""
+    shared, settings = read_shared(environ), read_settings(LocalSettings, environ)
+    with stage(logger, "embedded stack up", folder=str(shared.local_dir)):
+        stack = up(shared.local_dir, settings, shared, ALL_PARTS)
+        up_serving(shared.local_dir, environ)
+    return resolve_parts(shared, ALL_PARTS, stack)
+
+
+def print_status(local_dir: Path, *, as_json: bool) -> int:
+    """Print every part's state; 0 when all are up, else 1."""
+    status = read_status(local_dir)
+    if as_json:
+        print(json.dumps(status))  # noqa: T201
+    else:
+        for name, part in status["parts"].items():
+            print(f"{name:9} {part['state']:10} pid {part['pid'] or '-':<8} {part['url'] or ''}")  # noqa: T201
+    return 0 if all(part["state"] == "up" for part in status["parts"].values()) else 1
+
+
+def run(environ: Mapping[str, str], night: Callable[[], object], *, once: bool, load: Path | None) -> int:
+    """Up, data, night, first answer; then watch until a signal, or stop at once with `once`. Always takes the stack down."""
+    shared, settings = read_shared(environ), read_settings(LocalSettings, environ)
+    stopping = _stop_event()
+    try:
+        parts = start(environ)
+        _have_data(parts, environ, settings, load)
+        if read_pointer(S3ObjectStore(s3_client(parts.s3), parts.bucket)) is None:
+            night()
+        url, answer = _first_answer(shared, parts)
+        print(f"ready {url}\n{json.dumps(answer)}", flush=True)  # noqa: T201
+        if not once:
+            _watch(shared, environ, stopping)
+        return 0
+    finally:
+        with stage(logger, "embedded stack down"):
+            down(shared.local_dir)
+
+
+def _stop_event() -> threading.Event:
+    """Set by SIGTERM; Ctrl-C interrupts at once, so that a long night can be stopped too."""
+    stopping = threading.Event()
+
+    def stop(number: int, frame: object) -> None:
+        stopping.set()
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, stop)
+    return stopping
+
+
+def _have_data(parts: Parts, environ: Mapping[str, str], settings: LocalSettings, load: Path | None) -> None:
+    """Fill an empty database; one that holds anything is left as it is."""
+    dsn = read_settings(LoadSettings, environ).postgres_dsn or parts.postgres_owner_dsn
+    if _read_number(dsn, "SELECT count(*) FROM (SELECT 1 FROM interactions LIMIT 1) some") != 0:
+        return
+    if load is not None:
+        load_directory(dsn, load)
+        return
+    with tempfile.TemporaryDirectory(prefix="waypost-world-") as folder:
+        with stage(logger, "world generated", interactions=settings.interactions):
+            write_world(Path(folder), settings.interactions, WORLD_SEED)
+        load_directory(dsn, Path(folder))
+
+
+def _read_number(dsn: str, sql: str) -> int:
+    try:
+        connection = psycopg2.connect(dsn, connect_timeout=5)
+    except psycopg2.Error as error:
+        raise LocalStackError(f"Postgres does not answer: {error}", "see `waypost local status`") from error
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute(sql)
+            row = cursor.fetchone()
+            return int(row[0]) if row and row[0] is not None else 0
+    except psycopg2.Error as error:
+        raise LocalStackError(f"Postgres: {error}", "compare with deploy/postgres/schema.sql") from error
+    finally:
+        connection.close()
+
+
+def _first_answer(shared: SharedSettings, parts: Parts) -> tuple[str, dict[str, Any]]:
+    """Ask as a known user until the model answers: the worker may still be loading the release."""
+    layout = Layout.of(shared.local_dir)
+    user = _read_number(parts.postgres_dsn, "SELECT min(user_id) FROM interactions")
+    deadline = time.monotonic() + FIRST_ANSWER_SECONDS
+    last = "it did not answer"
+    while time.monotonic() < deadline:
+        published = read_published(layout, "gateway")
+        if published is not None:
+            try:
+                answer = ask(published.url, {"user_id": user, "k": 5, "deadline_ms": SAMPLE_DEADLINE_MS})
+                if answer["source"] == "graphsage":
+                    return published.url, answer
+                last = f"it answered from {answer['source']}"
+            except OSError as error:
+                last = str(error)
+        time.sleep(0.2)
+    raise LocalStackError(
+        f"no answer of the model within {FIRST_ANSWER_SECONDS:.0f} s: {last}", f"see the logs in {layout.logs}"
+    )
+
+
+def ask(url: str, body: dict[str, object]) -> dict[str, Any]:
+    """POST /recommend. Raises OSError, HTTP errors included."""
+    request = urllib.request.Request(
+        f"{url}/recommend", json.dumps(body).encode(), {"Content-Type": "application/json"}
+    )
+    with urllib.request.urlopen(request, timeout=SAMPLE_DEADLINE_MS / 1_000 + 5) as response:
+        answer: dict[str, Any] = json.load(response)
+        return answer
+
+
+def _watch(shared: SharedSettings, environ: Mapping[str, str], stopping: threading.Event) -> None:
+    """Start again what dies, until a signal."""
+    while not stopping.wait(WATCH_SECONDS):
+        died = read_died(shared.local_dir)
+        if died:
+            logger.warning("parts died, starting them again", extra={"parts": ",".join(died)})
+            start(environ)

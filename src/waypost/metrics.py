@@ -1,0 +1,188 @@
+"""Every metric of every process: `waypost_<process>_<what>_seconds|_total|_bytes`, declared here and nowhere else.
+
+Classic histograms, because prometheus_client has no native ones; their buckets are finer than the slowness that
+on-call wants to see. An id is never a label, and `model_version` is bounded: the series of a release that is no
+longer served are removed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
+
+from waypost import __version__
+
+# No wider than 50 ms up to 300 ms, with the objective (0.25 s) as an edge; 10 s is the longest deadline.
+SECONDS_BUCKETS = (0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.5, 1.0, 2.5, 10.0)
+LOAD_BUCKETS = (
+    1.0,
+    2.5,
+    5.0,
+    10.0,
+    30.0,
+    60.0,
+)  # seconds; loading a release may take WAYPOST_WORKER_LOAD_TIMEOUT_SECONDS
+BATCH_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256)  # requests; WAYPOST_WORKER_BATCH is at most 256
+NO_VERSION = "none"
+# Today's release and the one before, so that on-call can compare them; with 7 stages a process stays under 500 series.
+MODEL_VERSIONS_KEPT = 2
+
+disable_created_metrics()  # type: ignore[no-untyped-call]  # a timestamp per series that nobody reads
+
+
+def _registry() -> CollectorRegistry:
+    registry = CollectorRegistry()
+    build = Gauge("waypost_build_info", "The version of the code that runs.", ["version"], registry=registry)
+    build.labels(__version__).set(1)
+    return registry
+
+
+class _ByModelVersion:
+    """A histogram with a model_version label that keeps only the versions that answered last."""
+
+    def __init__(self, name: str, what: str, labels: tuple[str, ...], registry: CollectorRegistry) -> None:
+        names = (*labels, "model_version", "version")
+        self._histogram = Histogram(name, what, names, buckets=SECONDS_BUCKETS, registry=registry)
+        self._children: dict[
+            tuple[str, ...], Histogram
+        ] = {}  # labels() takes a lock and checks each name; this does not
+
+    def observe(self, seconds: float, *labels: str) -> None:
+        """The model version is the last label."""
+        child = self._children.get(labels)
+        if child is None:
+            child = self._children[labels] = self._histogram.labels(*labels, __version__)
+        child.observe(seconds)
+
+    def forget(self, model_version: str) -> None:
+        for labels in [labels for labels in self._children if labels[-1] == model_version]:
+            del self._children[labels]
+        self._histogram.remove_by_labels({"model_version": model_version})
+
+
+class _Versions:
+    """The model versions that answered last, newest at the end."""
+
+    def __init__(self) -> None:
+        self._kept: list[str] = []
+
+    def pushed_out_by(self, model_version: str) -> str | None:
+        """The version whose series go, now that this one answers; None as long as there is room."""
+        if model_version == NO_VERSION or (self._kept and self._kept[-1] == model_version):
+            return None
+        if model_version in self._kept:
+            self._kept.remove(model_version)
+        self._kept.append(model_version)
+        return self._kept.pop(0) if len(self._kept) > MODEL_VERSIONS_KEPT else None
+
+
+def version_label(model_version: int | None) -> str:
+    return NO_VERSION if model_version is None else str(model_version)
+
+
+class GatewayMetrics:
+    """Stages: validate, enqueue, wait, encode."""
+
+    def __init__(self) -> None:
+        self.registry = registry = _registry()
+        self._versions = _Versions()
+        self._stage = _ByModelVersion(
+            "waypost_gateway_stage_seconds", "Time of one answer in each stage.", ("stage",), registry
+        )
+        self._request = _ByModelVersion(
+            "waypost_gateway_request_seconds", "From a whole request to its written answer.", ("source",), registry
+        )
+        self.requests = Counter(
+            "waypost_gateway_requests_total", "Requests to /recommend by status.", ["code", "source"], registry=registry
+        )
+        self.degraded = Counter(
+            "waypost_gateway_degraded_total", "Answers that the model should have ranked.", ["cause"], registry=registry
+        )
+        self.replies = Counter(
+            "waypost_gateway_replies_total",
+            "Replies by what became of them: used, late (or a repetition), rejected.",
+            ["outcome"],
+            registry=registry,
+        )
+        self.in_flight = Gauge(
+            "waypost_gateway_in_flight_requests", "Requests that wait for their answer.", registry=registry
+        )
+        self.release = Gauge(
+            "waypost_gateway_release_info", "The release of the popularity list.", ["model_version"], registry=registry
+        )
+        self.pointer_reads = Counter(
+            "waypost_gateway_pointer_reads_total", "Looks at the release pointer.", ["outcome"], registry=registry
+        )
+
+    def answered(self, model_version: int | None, source: str, stages: Mapping[str, float], seconds: float) -> None:
+        label = version_label(model_version)
+        self._make_room(label)
+        for stage, spent in stages.items():
+            self._stage.observe(spent, stage, label)
+        self._request.observe(seconds, source, label)
+
+    def _make_room(self, label: str) -> None:
+        if (gone := self._versions.pushed_out_by(label)) is not None:
+            self._stage.forget(gone)
+            self._request.forget(gone)
+
+    def holds_release(self, model_version: int) -> None:
+        """The popularity list is that of this release, and of no other."""
+        self.release.clear()
+        self.release.labels(str(model_version)).set(1)
+
+
+class WorkerMetrics:
+    """Stages: queue_wait, decode, lookup, tokenize, infer, encode, reply."""
+
+    def __init__(self) -> None:
+        self.registry = registry = _registry()
+        self._stage = _ByModelVersion(
+            "waypost_worker_stage_seconds", "Time of one answer in each stage.", ("stage",), registry
+        )
+        self.messages = Counter(
+            "waypost_worker_messages_total",
+            "Deliveries by outcome: answered, expired, rejected, failed, released.",
+            ["outcome"],
+            registry=registry,
+        )
+        self.answers = Counter("waypost_worker_answers_total", "Answers by source.", ["source"], registry=registry)
+        self.rejected = Counter(
+            "waypost_worker_rejected_total", "Deliveries that were dropped unanswered.", ["reason"], registry=registry
+        )
+        self.batch = Histogram(
+            "waypost_worker_batch_requests", "Requests in one Triton call.", buckets=BATCH_BUCKETS, registry=registry
+        )
+        self.unavailable = Counter(
+            "waypost_worker_unavailable_total", "Calls that found a part unavailable.", ["part"], registry=registry
+        )
+        self.release = Gauge("waypost_worker_release_info", "The served release.", ["model_version"], registry=registry)
+        self.release_loads = Counter(
+            "waypost_worker_release_loads_total", "Releases tried: served, refused.", ["outcome"], registry=registry
+        )
+        self.release_load = Histogram(
+            "waypost_worker_release_load_seconds",
+            "Fetch, verify, load and golden questions of one release.",
+            buckets=LOAD_BUCKETS,
+            registry=registry,
+        )
+
+    def answered(self, model_version: int | None, stages: Mapping[str, float]) -> None:
+        label = version_label(model_version)
+        for stage, spent in stages.items():
+            self._stage.observe(spent, stage, label)
+
+    def serves_release(self, model_version: int) -> None:
+        """This release answers from now on."""
+        self.release.clear()
+        self.release.labels(str(model_version)).set(1)
+
+    def forget_release(self, model_version: int) -> None:
+        """The release is unloaded: its series go with it."""
+        self._stage.forget(str(model_version))
+
+
+def exposition(registry: CollectorRegistry) -> bytes:
+    """The text that Prometheus scrapes."""
+    return generate_latest(registry)

@@ -1,0 +1,112 @@
+"""A bundle: a folder of write-once objects with a manifest that is written last and lists size and sha256 of each.
+
+Tensors, checkpoints and releases are all bundles. A bundle without its manifest does not exist; one whose object
+differs from the manifest is corrupt and never used."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+from waypost.errors import CorruptObject
+from waypost.objects.protocols import ObjectStore
+
+MANIFEST = "manifest.json"
+CONCURRENT_TRANSFERS = 8  # enough to hide S3's latency, few enough for one connection pool
+
+
+@dataclass(frozen=True)
+class FileEntry:
+    path: str  # inside the bundle
+    size: int  # bytes
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """`facts` is what the writer of the bundle says about it: any JSON object."""
+
+    files: tuple[FileEntry, ...]
+    facts: Mapping[str, Any]
+
+    def to_bytes(self) -> bytes:
+        files = [{"path": f.path, "size": f.size, "sha256": f.sha256} for f in self.files]
+        return json.dumps({**self.facts, "files": files}, indent=2, sort_keys=True).encode()
+
+    def file(self, path: str) -> FileEntry:
+        for entry in self.files:
+            if entry.path == path:
+                return entry
+        raise CorruptObject(f"the manifest names no {path}")
+
+
+def parse_manifest(body: bytes, where: str) -> Manifest:
+    """Raises CorruptObject for anything that is not a whole manifest."""
+    try:
+        content = json.loads(body)
+        files = tuple(FileEntry(str(f["path"]), int(f["size"]), str(f["sha256"])) for f in content.pop("files"))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CorruptObject(f"{where} is not a manifest: {type(error).__name__}") from None
+    if any(f.path.startswith("/") or ".." in f.path.split("/") for f in files):
+        raise CorruptObject(f"{where} names a path outside its folder")
+    return Manifest(files, content)
+
+
+def describe(files: Mapping[str, bytes], facts: Mapping[str, Any]) -> Manifest:
+    """The manifest of these file contents."""
+    entries = [FileEntry(path, len(body), hashlib.sha256(body).hexdigest()) for path, body in sorted(files.items())]
+    return Manifest(tuple(entries), dict(facts))
+
+
+def check(entry: FileEntry, body: bytes, where: str) -> bytes:
+    """`body` when it is exactly what the manifest says; else CorruptObject."""
+    if len(body) != entry.size:
+        raise CorruptObject(f"{where}/{entry.path} has {len(body)} bytes, its manifest says {entry.size}")
+    if hashlib.sha256(body).hexdigest() != entry.sha256:
+        raise CorruptObject(f"{where}/{entry.path} differs from the sha256 in its manifest")
+    return body
+
+
+def save_bundle(store: ObjectStore, prefix: str, files: Mapping[str, bytes], facts: Mapping[str, Any]) -> Manifest:
+    """Write every file, then the manifest. A file left by an interrupted writer is replaced when it differs.
+
+    Raises StoreUnavailable; whatever was written until then has no manifest and so is no bundle.
+    """
+    manifest = describe(files, facts)
+    with ThreadPoolExecutor(CONCURRENT_TRANSFERS) as pool:
+        list(pool.map(lambda path: _put(store, f"{prefix}/{path}", files[path]), files))
+    _put(store, f"{prefix}/{MANIFEST}", manifest.to_bytes())
+    return manifest
+
+
+def load_manifest(store: ObjectStore, prefix: str) -> Manifest | None:
+    """The bundle's manifest, or None when there is no such bundle (or not yet)."""
+    found = store.get(f"{prefix}/{MANIFEST}")
+    return parse_manifest(found.body, f"{prefix}/{MANIFEST}") if found else None
+
+
+def load_files(
+    store: ObjectStore, prefix: str, manifest: Manifest, wanted: Callable[[str], bool] = lambda path: True
+) -> dict[str, bytes]:
+    """The wanted files, fetched concurrently, each verified before it is returned. Raises CorruptObject."""
+
+    def fetch(entry: FileEntry) -> tuple[str, bytes]:
+        found = store.get(f"{prefix}/{entry.path}")
+        if found is None:
+            raise CorruptObject(f"{prefix}/{entry.path} is missing")
+        return entry.path, check(entry, found.body, prefix)
+
+    with ThreadPoolExecutor(CONCURRENT_TRANSFERS) as pool:
+        return dict(pool.map(fetch, [entry for entry in manifest.files if wanted(entry.path)]))
+
+
+def _put(store: ObjectStore, key: str, body: bytes) -> None:
+    if store.put_new(key, body):
+        return
+    found = store.get(key)  # an interrupted writer's: the same bytes, or to be replaced
+    if found is not None and found.body != body and not store.put_if(key, body, found.etag):
+        raise CorruptObject(f"{key} was written by somebody else meanwhile", "run the verb again")

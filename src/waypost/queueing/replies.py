@@ -1,0 +1,194 @@
+"""Replies: their signed JSON, where they may go, and the ways there.
+
+A reply address is opaque: `<label>` or `<label>:<port>`, resolved only inside the worker's own reply domain, so that
+nothing on the queue can make a worker call another host. Replies to one gateway travel together. The HTTP way and its
+in-memory twin pass the same contract tests; a reply queue would be one more ReplySender.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, cast
+
+import orjson
+import urllib3
+
+from waypost.errors import BadSignature, GatewayUnavailable, MalformedMessage
+from waypost.limits import MAX_ID, MAX_K, MIN_ID
+from waypost.questions import Answer, Source
+from waypost.queueing.signing import Keyring, Signature
+
+SCHEMA = 1
+PATH = "/replies"
+SIGNATURE_HEADER, KEY_ID_HEADER = "X-Waypost-Signature", "X-Waypost-Key-Id"
+DEFAULT_REPLY_PORT = 8090  # where an address names no port
+LOWEST_REPLY_PORT = 1024  # no system service is ever a gateway
+LOCAL_DOMAIN = "localhost"
+MAX_REPLIES = 256  # in one body; WAYPOST_WORKER_BATCH is at most that
+MAX_REPLY_BODY_BYTES = 4 << 20  # 256 replies of 100 items of 40 bytes, four times over
+CONNECT_SECONDS = 0.5  # one hop inside the cluster; a pod that is gone must not hold a worker up
+READ_SECONDS = 1.0
+POOLS, CONNECTIONS_PER_POOL = 64, 4  # gateway pods; a worker's finishers
+_ADDRESS = re.compile(r"([a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?)(?::([0-9]{1,5}))?")
+_SOURCES = ("graphsage", "popular")
+_FIELDS = frozenset({"request_id", "user_id", "model_version", "source", "items"})
+
+
+@dataclass(frozen=True)
+class Reply:
+    request_id: str
+    user_id: int
+    answer: Answer
+
+
+class ReplySender(Protocol):
+    def send(self, reply_to: str, replies: Sequence[Reply]) -> None:
+        """Deliver to one gateway. Raises GatewayUnavailable when it did not take them, MalformedMessage for an address
+        outside the reply domain."""
+
+
+class ReplyResolver:
+    """Where a reply address is, inside one domain."""
+
+    def __init__(self, domain: str) -> None:
+        self._domain = domain.rstrip(".")
+
+    def resolve(self, reply_to: str) -> tuple[str, int]:
+        """(host, port). Raises MalformedMessage for anything but `<label>` or `<label>:<port>`."""
+        found = _ADDRESS.fullmatch(reply_to)
+        if found is None:
+            raise MalformedMessage("the reply address is not one of ours")
+        label, port = found.group(1), int(found.group(2) or DEFAULT_REPLY_PORT)
+        if not LOWEST_REPLY_PORT <= port <= 65_535:
+            raise MalformedMessage("the reply address names a port that no gateway has")
+        return ("127.0.0.1" if self._domain == LOCAL_DOMAIN else f"{label}.{self._domain}"), port
+
+
+def encode_replies(replies: Sequence[Reply]) -> bytes:
+    """The exact bytes that are signed and sent."""
+    content = [
+        {
+            "request_id": reply.request_id,
+            "user_id": reply.user_id,
+            "model_version": reply.answer.model_version,
+            "source": reply.answer.source,
+            "items": reply.answer.items,
+        }
+        for reply in replies
+    ]
+    return orjson.dumps({"schema": SCHEMA, "replies": content})
+
+
+def decode_replies(body: bytes) -> list[Reply]:
+    """Raises MalformedMessage for anything that `encode_replies` of this schema could not have written."""
+    try:
+        content = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        raise MalformedMessage("the reply is not JSON") from None
+    if not isinstance(content, dict) or content.keys() != {"schema", "replies"}:
+        raise MalformedMessage("the reply has other fields than ours")
+    if type(content["schema"]) is not int or content["schema"] != SCHEMA:
+        raise MalformedMessage("the reply has another schema version than ours")
+    replies = content["replies"]
+    if not isinstance(replies, list) or len(replies) > MAX_REPLIES:
+        raise MalformedMessage("the reply holds no list of replies, or too many")
+    return [_reply(fields) for fields in replies]
+
+
+def _reply(fields: object) -> Reply:
+    if not isinstance(fields, dict) or fields.keys() != _FIELDS:
+        raise MalformedMessage("the reply has other fields than ours")
+    version, source = fields["model_version"], fields["source"]
+    if not (version is None or type(version) is int) or source not in _SOURCES:
+        raise MalformedMessage("the reply's model_version or source is not ours")
+    if not isinstance(fields["request_id"], str) or type(fields["user_id"]) is not int:
+        raise MalformedMessage("the reply's request_id or user_id is of another type")
+    return Reply(
+        fields["request_id"], fields["user_id"], Answer(version, cast("Source", source), _items(fields["items"]))
+    )
+
+
+def _items(value: Any) -> tuple[tuple[int, float], ...]:
+    if not isinstance(value, list) or len(value) > MAX_K:
+        raise MalformedMessage("the reply's items are no list, or too many")
+    return tuple(_item(pair) for pair in value)
+
+
+def _item(pair: Any) -> tuple[int, float]:
+    if type(pair) is not list or len(pair) != 2:
+        raise MalformedMessage("an item of the reply is not [post_id, score]")
+    post_id, score = pair
+    if type(post_id) is not int or not MIN_ID <= post_id <= MAX_ID:
+        raise MalformedMessage("an item of the reply has no post_id")
+    if type(score) not in (int, float) or not math.isfinite(score):
+        raise MalformedMessage("an item of the reply has no score")
+    return post_id, float(score)
+
+
+def open_replies(body: bytes, headers: Mapping[str, str], keyring: Keyring) -> list[Reply]:
+    """The replies in a body that one of our keys signed; `headers` by lower-case name.
+
+    Raises BadSignature, MalformedMessage.
+    """
+    keyring.verify(body, headers.get(KEY_ID_HEADER.lower()), headers.get(SIGNATURE_HEADER.lower()))
+    return decode_replies(body)
+
+
+def signed_headers(signature: Signature) -> dict[str, str]:
+    return {SIGNATURE_HEADER: signature.value, KEY_ID_HEADER: signature.key_id, "Content-Type": "application/json"}
+
+
+class HttpReplySender:
+    """POST to the gateway pod that asked, over kept connections."""
+
+    def __init__(self, resolver: ReplyResolver, keyring: Keyring) -> None:
+        self._resolver, self._keyring = resolver, keyring
+        self._pools = urllib3.PoolManager(
+            num_pools=POOLS,
+            maxsize=CONNECTIONS_PER_POOL,
+            timeout=urllib3.Timeout(connect=CONNECT_SECONDS, read=READ_SECONDS),
+            # One more try where a kept connection was closed under us: a reply may arrive twice, the second is dropped.
+            retries=urllib3.Retry(
+                total=1, connect=0, read=1, redirect=0, status=0, other=0, allowed_methods=None, raise_on_redirect=False
+            ),
+        )
+
+    def send(self, reply_to: str, replies: Sequence[Reply]) -> None:
+        host, port = self._resolver.resolve(reply_to)
+        body = encode_replies(replies)
+        headers = signed_headers(self._keyring.sign(body))
+        try:
+            answer = self._pools.request("POST", f"http://{host}:{port}{PATH}", body=body, headers=headers)
+        except urllib3.exceptions.HTTPError as error:
+            raise GatewayUnavailable(f"a gateway cannot be reached: {type(error).__name__}") from error
+        if answer.status != 204:
+            raise GatewayUnavailable(f"a gateway refused replies with {answer.status}")
+
+    def close(self) -> None:
+        self._pools.clear()
+
+
+class MemoryReplySender:
+    """The in-memory twin: hands verified replies to the function registered for their address."""
+
+    def __init__(self, resolver: ReplyResolver, keyring: Keyring) -> None:
+        self._resolver, self._keyring = resolver, keyring
+        self._gateways: dict[tuple[str, int], Callable[[list[Reply]], None]] = {}
+
+    def connect(self, reply_to: str, gateway: Callable[[list[Reply]], None]) -> None:
+        self._gateways[self._resolver.resolve(reply_to)] = gateway
+
+    def send(self, reply_to: str, replies: Sequence[Reply]) -> None:
+        gateway = self._gateways.get(self._resolver.resolve(reply_to))
+        if gateway is None:
+            raise GatewayUnavailable("no gateway is connected at that address")
+        body = encode_replies(replies)
+        signature = self._keyring.sign(body)
+        headers = {name.lower(): value for name, value in signed_headers(signature).items()}
+        try:
+            gateway(open_replies(body, headers, self._keyring))
+        except (BadSignature, MalformedMessage) as error:
+            raise GatewayUnavailable(f"the gateway refused replies: {error}") from error

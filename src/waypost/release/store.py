@@ -1,0 +1,129 @@
+"""Releases in S3: immutable bundles under `releases/<id>/`, and the one pointer that says which of them is served.
+
+The pointer is moved by conditional write only. Of two exporters exactly one moves it; the other learns that it was
+superseded. Rolling back is moving the pointer to an older release.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from waypost.clock import Clock
+from waypost.errors import CorruptObject, NoRelease, Superseded
+from waypost.objects.bundle import MANIFEST, Manifest, load_files, load_manifest, save_bundle
+from waypost.objects.protocols import ObjectStore
+
+POINTER_KEY = "releases/current.json"
+MODEL, LOOKUPS, TOKENIZER = "model.onnx", "lookups.safetensors", "tokenizer.json"
+GOLDEN, POPULAR = "golden.json", "popular.json"
+
+
+@dataclass(frozen=True)
+class Pointer:
+    """Which release is served, since when and why."""
+
+    release: str
+    version: int
+    moved_at: str  # ISO 8601, UTC
+    reason: str
+    highest_version: int  # ever published: a rolled-back version number is never given again
+    number: int  # of this move; one more each time
+
+
+@dataclass(frozen=True)
+class HeldPointer:
+    """A pointer as read, with what is needed to move exactly that one."""
+
+    pointer: Pointer
+    etag: str
+
+
+def read_pointer(store: ObjectStore) -> HeldPointer | None:
+    """The pointer, or None when no release was ever published. Raises CorruptObject, StoreUnavailable."""
+    found = store.get(POINTER_KEY)
+    return HeldPointer(parse_pointer(found.body), found.etag) if found else None
+
+
+def parse_pointer(body: bytes) -> Pointer:
+    try:
+        content = json.loads(body)
+        return Pointer(
+            release=str(content["release"]),
+            version=int(content["version"]),
+            moved_at=str(content["moved_at"]),
+            reason=str(content["reason"]),
+            highest_version=int(content["highest_version"]),
+            number=int(content["number"]),
+        )
+    except (ValueError, KeyError, TypeError) as error:
+        raise CorruptObject(f"{POINTER_KEY} is not a pointer: {type(error).__name__}") from None
+
+
+def next_version(held: HeldPointer | None) -> int:
+    return held.pointer.highest_version + 1 if held else 1
+
+
+def publish(store: ObjectStore, release: str, files: Mapping[str, bytes], facts: Mapping[str, Any]) -> Manifest:
+    """Write a release, manifest last. It is served only once the pointer says so."""
+    return save_bundle(store, f"releases/{release}", files, {"release": release, **facts})
+
+
+def move_pointer(
+    store: ObjectStore, held: HeldPointer | None, release: str, version: int, reason: str, clock: Clock
+) -> Pointer:
+    """Point to `release`, provided that nobody moved the pointer since `held` was read; else Superseded."""
+    moved = Pointer(
+        release=release,
+        version=version,
+        moved_at=datetime.fromtimestamp(clock.now(), UTC).isoformat(timespec="milliseconds"),
+        reason=reason,
+        highest_version=max(version, held.pointer.highest_version if held else 0),
+        number=held.pointer.number + 1 if held else 1,
+    )
+    body = json.dumps(asdict(moved), indent=2).encode()
+    won = store.put_if(POINTER_KEY, body, held.etag) if held else store.put_new(POINTER_KEY, body)
+    if not won:
+        raise Superseded(f"superseded: the pointer was moved by somebody else before {release}")
+    return moved
+
+
+def load_release(store: ObjectStore, release: str) -> tuple[Manifest, dict[str, bytes]]:
+    """A whole release, every file verified. Raises NoRelease, CorruptObject, StoreUnavailable."""
+    manifest = load_manifest(store, f"releases/{release}")
+    if manifest is None:
+        raise NoRelease(f"there is no release {release}", "see `waypost release list`")
+    if manifest.facts.get("release") != release:
+        raise CorruptObject(f"the manifest in releases/{release} is of release {manifest.facts.get('release')}")
+    return manifest, load_files(store, f"releases/{release}", manifest)
+
+
+def list_releases(store: ObjectStore) -> list[Manifest]:
+    """The published releases by ascending version; half-published ones have no manifest and are left out."""
+    names = [info.key.split("/")[1] for info in store.list("releases/") if info.key.endswith(f"/{MANIFEST}")]
+    manifests = [load_manifest(store, f"releases/{name}") for name in names]
+    return sorted((m for m in manifests if m), key=lambda manifest: int(manifest.facts.get("version", 0)))
+
+
+def roll_back(store: ObjectStore, release: str | None, reason: str, clock: Clock) -> Pointer:
+    """Move the pointer to `release`, or to the newest one older than the served. Raises NoRelease, Superseded."""
+    held = read_pointer(store)
+    if held is None:
+        raise NoRelease("no release was ever published", "run `waypost night` first")
+    target = _rollback_target(list_releases(store), held.pointer, release)
+    return move_pointer(store, held, str(target.facts["release"]), int(target.facts["version"]), reason, clock)
+
+
+def _rollback_target(releases: list[Manifest], current: Pointer, wanted: str | None) -> Manifest:
+    if wanted is None:
+        older = [m for m in releases if int(m.facts["version"]) < current.version]
+        if not older:
+            raise NoRelease(f"there is no release older than {current.release}", "see `waypost release list`")
+        return older[-1]
+    for manifest in releases:
+        if wanted in (manifest.facts["release"], str(manifest.facts["version"])):
+            return manifest
+    raise NoRelease(f"there is no release {wanted}", "see `waypost release list`")

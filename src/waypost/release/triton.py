@@ -1,0 +1,80 @@
+"""Triton over gRPC: load, unload, and infer one version. tritonclient's exceptions end here.
+
+Readiness is not asked of Triton: its endpoints stay green over a dead stub. Ask a golden question instead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import grpc
+import tritonclient.grpc as triton
+from numpy.typing import NDArray
+from tritonclient.utils import InferenceServerException
+
+from waypost.errors import TritonUnavailable
+from waypost.model.signature import MODEL_NAME, OUTPUTS, check_inputs
+from waypost.release.golden import Golden, difference
+
+
+class TritonModel:
+    """One model of one Triton; safe for use by several threads."""
+
+    def __init__(
+        self, url: str, infer_timeout_seconds: float, load_timeout_seconds: float, name: str = MODEL_NAME
+    ) -> None:
+        self._client = triton.InferenceServerClient(url)
+        self._url, self.name = url, name
+        self._infer_timeout, self._load_timeout = infer_timeout_seconds, load_timeout_seconds
+
+    def load(self) -> None:
+        """Load what stands in the repository; returns once Triton says it is done. Raises TritonUnavailable."""
+        with self._reachable("load"):
+            self._client.load_model(self.name, client_timeout=self._load_timeout)
+
+    def unload(self) -> None:
+        with self._reachable("unload"):
+            self._client.unload_model(self.name, client_timeout=self._load_timeout)
+
+    def infer(self, version: int, inputs: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        """The model's outputs by name. Raises TritonUnavailable, also for an empty answer."""
+        check_inputs(inputs)
+        with self._reachable("infer"):
+            result = self._client.infer(
+                self.name,
+                [_input(name, array) for name, array in inputs.items()],
+                model_version=str(version),
+                outputs=[triton.InferRequestedOutput(tensor.name) for tensor in OUTPUTS],
+                client_timeout=self._infer_timeout,
+            )
+            outputs = {tensor.name: result.as_numpy(tensor.name) for tensor in OUTPUTS}
+        if any(array is None or len(array) != len(inputs["user_index"]) for array in outputs.values()):
+            raise TritonUnavailable("Triton gave an empty answer", "its python stub needs numpy<2")
+        return outputs
+
+    def golden_difference(self, version: int, golden: Golden) -> str:
+        """Empty when that version answers the golden questions rightly, else why not. Raises TritonUnavailable."""
+        return difference(golden, self.infer(version, dict(golden.inputs)))
+
+    def close(self) -> None:
+        self._client.close()
+
+    @contextmanager
+    def _reachable(self, action: str) -> Iterator[None]:
+        try:
+            yield
+        except (InferenceServerException, grpc.RpcError) as error:
+            message = " ".join(str(error).split())
+            raise TritonUnavailable(f"Triton at {self._url} failed to {action} {self.name}: {message}") from error
+
+
+def _input(name: str, array: NDArray[Any]) -> triton.InferInput:
+    tensor = triton.InferInput(name, list(array.shape), triton_type(array))
+    tensor.set_data_from_numpy(array)
+    return tensor
+
+
+def triton_type(array: NDArray[Any]) -> str:
+    return {"int32": "INT32", "int64": "INT64", "float32": "FP32"}[array.dtype.name]

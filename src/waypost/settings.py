@@ -1,0 +1,269 @@
+"""Settings: read once at start from the environment into one frozen object per process, all problems told together.
+
+A variable is `WAYPOST_<PROCESS>_<NAME>`; the four part switches and a few shared names carry no process. A part whose
+switch is absent is the embedded one that `waypost local up` described in `$WAYPOST_LOCAL_DIR/stack.json`. This module
+knows that file's format and nothing of how the parts are started."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import ClassVar, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from waypost.errors import SettingsError
+
+Part = Literal["postgres", "s3", "sqs", "triton"]
+SWITCHES: dict[Part, str] = {
+    "postgres": "WAYPOST_POSTGRES_DSN",
+    "s3": "WAYPOST_BUCKET",
+    "sqs": "WAYPOST_REQUEST_QUEUE_URL",
+    "triton": "WAYPOST_TRITON_URL",
+}
+# Kubernetes injects these for every Service of the namespace; one called waypost-gateway makes WAYPOST_GATEWAY_PORT.
+_SERVICE_LINK_NAME = re.compile(r".*(_SERVICE_HOST|_SERVICE_PORT.*|_PORT_\d+_.*)$")
+
+
+class _Settings(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    prefix: ClassVar[str] = "WAYPOST_"
+
+    @classmethod
+    def variables(cls) -> dict[str, str]:
+        """Environment variable -> field."""
+        return {cls.prefix + name.upper(): name for name in cls.model_fields}
+
+
+class SharedSettings(_Settings):
+    """What every process reads."""
+
+    local_dir: Path = Path(".waypost")
+    embedded: Literal["auto", "never"] = "auto"
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    log_style: Literal["auto", "json", "text"] = "auto"
+    postgres_dsn: str | None = None
+    bucket: str | None = None
+    request_queue_url: str | None = None
+    triton_url: str | None = Field(None, pattern=r"^[^/\s]+:\d+$", description="gRPC host:port")
+    message_keys_file: Path | None = None
+    faults: str | None = Field(None, pattern=r"^\w+:\d+:[\w.]+$", description="stage:milliseconds:version")
+    faults_allowed: Literal["yes", "no"] = "no"
+
+
+class LoadSettings(_Settings):
+    prefix: ClassVar[str] = "WAYPOST_LOAD_"
+    postgres_dsn: str | None = None  # the owner's; WAYPOST_POSTGRES_DSN when absent
+
+
+class TrainerSettings(_Settings):
+    prefix: ClassVar[str] = "WAYPOST_TRAINER_"
+    seed: int = Field(1, ge=0)
+    threads: int = Field(0, ge=0, description="0: all cores")
+    device: str = Field("cpu", pattern=r"^(cpu|cuda(:\d+)?)$")
+    dim: int = Field(64, ge=8, le=512)
+    layers: int = Field(3, ge=1, le=6)
+    epochs: int | None = Field(None, ge=1, description="absent: chosen from the number of edges")
+    holdout_share: float = Field(0.1, gt=0, lt=0.5)
+    holdout_users: int = Field(5_000, ge=1, description="at most this many holdout users are scored")
+    statement_timeout_seconds: float = Field(600, gt=0)
+
+
+class ExporterSettings(_Settings):
+    prefix: ClassVar[str] = "WAYPOST_EXPORTER_"
+    target: str = Field("26.07", pattern=r"^\d\d\.\d\d$", description="the Triton release that the model must load on")
+    preflight_timeout_seconds: float = Field(60, gt=0)
+    repository: Path | None = Field(None, description="the folder that WAYPOST_TRITON_URL's Triton loads models from")
+    triton_backend: Literal["onnxruntime", "python"] = "onnxruntime"  # the embedded Triton has the python backend only
+    triton_device: Literal["gpu", "cpu"] = "gpu"
+
+
+class GatewaySettings(_Settings):
+    prefix: ClassVar[str] = "WAYPOST_GATEWAY_"
+    host: str = "127.0.0.1"
+    port: int | None = Field(None, ge=0, le=65535, description="absent: 8080, or a free one when 8080 is taken")
+    metrics_port: int = Field(0, ge=0, le=65535, description="0: a free one")
+    reply_host: str = "127.0.0.1"
+    reply_port: int = Field(0, ge=0, le=65535, description="0: a free one")
+    reply_address: str | None = Field(
+        None, pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$", description="this pod's name inside the reply domain"
+    )
+    api_keys_file: Path | None = None
+    concurrency: int = Field(512, ge=1, description="requests in flight before 503")
+    pointer_seconds: float = Field(2.0, gt=0, description="how often the pointer is read")
+
+
+class WorkerSettings(_Settings):
+    prefix: ClassVar[str] = "WAYPOST_WORKER_"
+    metrics_host: str = "127.0.0.1"
+    metrics_port: int = Field(0, ge=0, le=65535, description="/metrics, /healthz and /readyz; 0: a free one")
+    repository: Path | None = Field(None, description="the folder Triton loads models from; absent: the embedded one")
+    triton_backend: Literal["onnxruntime", "python"] = "onnxruntime"  # the embedded Triton has the python backend only
+    triton_device: Literal["gpu", "cpu"] = "gpu"
+    kept_release: Path | None = Field(None, description="folder of the release kept for a start without S3")
+    reply_domain: str = Field("localhost", pattern=r"^[a-z0-9][a-z0-9.-]*$")
+    batch: int = Field(64, ge=1, le=256, description="requests in one Triton call at most")
+    receivers: int = Field(2, ge=1, le=16, description="long polls at a time")
+    pointer_seconds: float = Field(2.0, gt=0)
+    triton_timeout_seconds: float = Field(5.0, gt=0)
+    load_timeout_seconds: float = Field(60.0, gt=0)
+
+
+class LocalSettings(_Settings):
+    prefix: ClassVar[str] = "WAYPOST_LOCAL_"
+    interactions: int = Field(
+        60_000, ge=1, description="size of the graph that `local run` generates for an empty database"
+    )
+    postgres_port: int = Field(0, ge=0, le=65535)
+    aws_port: int = Field(0, ge=0, le=65535)
+    triton_grpc_port: int = Field(0, ge=0, le=65535)
+    triton_http_port: int = Field(0, ge=0, le=65535)
+    triton_metrics_port: int = Field(0, ge=0, le=65535)
+    triton_home: Path | None = Field(None, description="virtual environment with nvidia-pytriton; absent: .venv/triton")
+
+
+_ALL: tuple[type[_Settings], ...] = (
+    SharedSettings, LoadSettings, TrainerSettings, ExporterSettings, GatewaySettings, WorkerSettings, LocalSettings,
+)  # fmt: skip
+S = TypeVar("S", bound=_Settings)
+
+
+@dataclass(frozen=True)
+class AwsAccess:
+    """How to reach one AWS service; every None leaves it to AWS's own variables and credential chain."""
+
+    endpoint_url: str | None = None
+    region: str | None = None
+    access_key_id: str | None = None
+    secret_access_key: str | None = None
+
+
+@dataclass(frozen=True)
+class EmbeddedStack:
+    """What `waypost local up` wrote to `stack.json`: where the embedded parts are. URLs are loopback only."""
+
+    postgres_dsn: str  # the owner's
+    postgres_reader_dsn: str  # SELECT on the mapped columns, nothing else
+    aws_endpoint_url: str
+    aws_region: str
+    aws_access_key_id: str
+    aws_secret_access_key: str
+    bucket: str
+    request_queue_url: str
+    triton_url: str  # gRPC host:port
+    triton_http_url: str
+    triton_metrics_url: str
+    triton_repository: str  # the folder that the embedded Triton loads models from
+    message_keys_file: str
+
+    @classmethod
+    def parse(cls, content: Mapping[str, object]) -> EmbeddedStack:
+        names = [field.name for field in fields(cls)]
+        missing = [name for name in names if not isinstance(content.get(name), str)]
+        if missing:
+            raise SettingsError(
+                f"stack.json lacks {', '.join(missing)}", "run `waypost local down`, then `waypost local up`"
+            )
+        return cls(**{name: str(content[name]) for name in names})
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Where the real parts are: given by their switch, else embedded. None: this verb did not ask for it."""
+
+    postgres_dsn: str = ""
+    postgres_owner_dsn: str = ""
+    s3: AwsAccess = AwsAccess()
+    bucket: str = ""
+    sqs: AwsAccess = AwsAccess()
+    request_queue_url: str = ""
+    triton_url: str = ""
+    triton_repository: Path | None = None
+    message_keys_file: Path | None = None
+    embedded: tuple[Part, ...] = ()
+
+
+def read_settings(kind: type[S], environ: Mapping[str, str]) -> S:
+    """The settings of one process; raises SettingsError naming every problem of that process at once."""
+    problems = unknown_names(environ)
+    given = {field: environ[name] for name, field in kind.variables().items() if _is_given(name, environ)}
+    try:
+        settings = kind.model_validate(given)
+    except ValidationError as error:
+        problems += [f"{kind.prefix}{str(e['loc'][0]).upper()}: {e['msg']}" for e in error.errors()]
+        raise _refusal(problems) from None
+    if problems:
+        raise _refusal(problems)
+    return settings
+
+
+def read_shared(environ: Mapping[str, str]) -> SharedSettings:
+    """The shared settings, with the faults switch checked against its permission."""
+    shared = read_settings(SharedSettings, environ)
+    if shared.faults and shared.faults_allowed != "yes":
+        raise SettingsError("WAYPOST_FAULTS is set", "set WAYPOST_FAULTS_ALLOWED=yes too, in drills only")
+    return shared
+
+
+def unknown_names(environ: Mapping[str, str]) -> list[str]:
+    """One problem per WAYPOST_ variable that nobody reads and that Kubernetes did not inject."""
+    known = {name for kind in _ALL for name in kind.variables()}
+    return [
+        f"{name}: unknown setting"
+        for name in sorted(environ)
+        if name.startswith("WAYPOST_") and name not in known and not is_service_link(name, environ[name])
+    ]
+
+
+def service_links(environ: Mapping[str, str]) -> list[str]:
+    """The WAYPOST_ variables that Kubernetes injected; they are ignored, with one warning."""
+    return [name for name in sorted(environ) if name.startswith("WAYPOST_") and is_service_link(name, environ[name])]
+
+
+def is_service_link(name: str, value: str) -> bool:
+    return bool(_SERVICE_LINK_NAME.match(name)) or value.startswith("tcp://")
+
+
+def _is_given(name: str, environ: Mapping[str, str]) -> bool:
+    return environ.get(name, "") != "" and not is_service_link(name, environ[name])
+
+
+def _refusal(problems: Iterable[str]) -> SettingsError:
+    return SettingsError("settings refused: " + "; ".join(problems), "see `waypost --help` for the names")
+
+
+def resolve_parts(shared: SharedSettings, needed: Iterable[Part], stack: EmbeddedStack | None) -> Parts:
+    """Where each needed part is. Raises SettingsError naming every part that is neither given nor embedded."""
+    needed = tuple(needed)
+    given = {
+        "postgres": shared.postgres_dsn,
+        "s3": shared.bucket,
+        "sqs": shared.request_queue_url,
+        "triton": shared.triton_url,
+    }
+    absent = tuple(part for part in needed if not given[part])
+    if absent and (shared.embedded == "never" or stack is None):
+        names = ", ".join(SWITCHES[part] for part in absent)
+        if shared.embedded == "never":
+            raise SettingsError(f"{names} not set and WAYPOST_EMBEDDED=never", "set them")
+        raise SettingsError(
+            f"{names} not set and no embedded stack is up in {shared.local_dir}", "run `waypost local up` or set them"
+        )
+    aws = AwsAccess() if stack is None else AwsAccess(
+        stack.aws_endpoint_url, stack.aws_region, stack.aws_access_key_id, stack.aws_secret_access_key
+    )  # fmt: skip
+    keys_file = shared.message_keys_file or (Path(stack.message_keys_file) if stack else None)
+    return Parts(
+        postgres_dsn=shared.postgres_dsn or (stack.postgres_reader_dsn if stack else ""),
+        postgres_owner_dsn=shared.postgres_dsn or (stack.postgres_dsn if stack else ""),
+        s3=AwsAccess() if shared.bucket else aws,
+        bucket=shared.bucket or (stack.bucket if stack else ""),
+        sqs=AwsAccess() if shared.request_queue_url else aws,
+        request_queue_url=shared.request_queue_url or (stack.request_queue_url if stack else ""),
+        triton_url=shared.triton_url or (stack.triton_url if stack else ""),
+        triton_repository=Path(stack.triton_repository) if stack and not shared.triton_url else None,
+        message_keys_file=keys_file,
+        embedded=absent,
+    )

@@ -1,0 +1,152 @@
+"""The worker process, as a recipe: connect, follow the release pointer, answer what the queue brings, stop.
+
+Two threads matter: one looks at pointer and Triton, the main one runs the request loop. The loop takes no message
+until the follower has a release that answers its golden questions.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from waypost.clock import SystemClock
+from waypost.errors import SettingsError
+from waypost.faults import parse_fault
+from waypost.metrics import WorkerMetrics
+from waypost.objects.s3 import S3ObjectStore, s3_client
+from waypost.queueing.replies import HttpReplySender, ReplyResolver
+from waypost.queueing.signing import Keyring, load_keyring
+from waypost.queueing.sqs import SqsQueue
+from waypost.release.triton import TritonModel
+from waypost.settings import Parts, SharedSettings, WorkerSettings
+from waypost.worker.follow import ModelFolder, ReleaseFollower, Served
+from waypost.worker.health import HealthServer
+from waypost.worker.loop import WorkerLoop
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Outside:
+    """What the worker talks to."""
+
+    store: S3ObjectStore
+    queue: SqsQueue
+    keyring: Keyring
+    replies: HttpReplySender
+    triton: TritonModel
+
+
+def run(settings: WorkerSettings, shared: SharedSettings, parts: Parts) -> int:
+    """Serve until SIGTERM or SIGINT; the exit code. Raises SettingsError before anything is served."""
+    outside = connect(settings, parts)
+    metrics, stop = WorkerMetrics(), threading.Event()
+    follower = ReleaseFollower(
+        outside.store,
+        outside.triton,
+        model_folder(settings, parts),
+        settings.kept_release or shared.local_dir / "kept-release",
+        SystemClock(),
+        on_switch=lambda served: _note_switch(metrics, served),
+    )
+    loop = WorkerLoop(
+        outside.queue,
+        outside.keyring,
+        follower,
+        outside.replies,
+        metrics,
+        ready=follower.ready,
+        batch=settings.batch,
+        receivers=settings.receivers,
+        fault=parse_fault(shared.faults),
+    )
+    health = HealthServer(
+        settings.metrics_host,
+        settings.metrics_port,
+        metrics.registry,
+        alive=lambda: loop.alive and looking.is_alive(),
+        ready=lambda: follower.ready() and not stop.is_set(),
+    )
+    looking = threading.Thread(target=_look_until, args=(follower, settings.pointer_seconds, stop), name="follower")
+    _stop_on_signals(loop, stop)
+    health.start()
+    looking.start()
+    try:
+        with published(shared.local_dir / "run" / "worker.json" if parts.embedded else None, health.url):
+            loop.run()
+    finally:
+        stop.set()
+        looking.join(timeout=settings.load_timeout_seconds)
+        health.stop()
+        outside.replies.close()
+        outside.triton.close()
+    return 0
+
+
+def connect(settings: WorkerSettings, parts: Parts) -> Outside:
+    if parts.message_keys_file is None:
+        raise SettingsError("WAYPOST_MESSAGE_KEYS_FILE is not set", "set it to the file of message keys")
+    keyring = load_keyring(parts.message_keys_file)
+    return Outside(
+        store=S3ObjectStore(s3_client(parts.s3), parts.bucket),
+        queue=SqsQueue(parts.sqs, parts.request_queue_url),
+        keyring=keyring,
+        replies=HttpReplySender(ReplyResolver(settings.reply_domain), keyring),
+        triton=TritonModel(parts.triton_url, settings.triton_timeout_seconds, settings.load_timeout_seconds),
+    )
+
+
+def model_folder(settings: WorkerSettings, parts: Parts) -> ModelFolder:
+    """Where Triton looks for models: the embedded Triton's folder, else the one that is set."""
+    if settings.repository is not None:
+        return ModelFolder(settings.repository, settings.triton_backend, settings.triton_device)
+    if parts.triton_repository is not None:
+        return ModelFolder(parts.triton_repository, "python", "cpu")
+    raise SettingsError(
+        "WAYPOST_WORKER_REPOSITORY is not set", "set it to the folder that the Triton of WAYPOST_TRITON_URL loads from"
+    )
+
+
+@contextmanager
+def published(path: Path | None, url: str) -> Iterator[None]:
+    """Say in the embedded stack's folder where this worker is, for as long as it serves."""
+    if path is None:
+        yield
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    scratch = path.with_name(f".{path.name}.{os.getpid()}")
+    scratch.write_text(json.dumps({"pid": os.getpid(), "url": url, "metrics_url": f"{url}/metrics"}))
+    scratch.replace(path)
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def _look_until(follower: ReleaseFollower, seconds: float, stop: threading.Event) -> None:
+    while not stop.is_set():
+        try:
+            follower.look()
+        except Exception:  # a look must never be the last one
+            logger.exception("looking at the release pointer failed")
+        stop.wait(seconds)
+
+
+def _note_switch(metrics: WorkerMetrics, served: Served) -> None:
+    metrics.serves_release(served.version)
+
+
+def _stop_on_signals(loop: WorkerLoop, stop: threading.Event) -> None:
+    def handle(number: int, frame: object) -> None:
+        stop.set()
+        loop.stop()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, handle)

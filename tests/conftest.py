@@ -1,0 +1,173 @@
+"""The real parts for every test: one embedded stack a session; only the parts that a test asks for are started.
+
+`postgres_dsn`, `bucket` and `request_queue_url` are fresh for each test. A session that was killed leaves its stack
+running; the next session finds it by the dead process' id in its folder's name and takes it down.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+
+import psycopg2
+import pytest
+from psycopg2 import sql
+
+from waypost.errors import LocalStackError
+from waypost.local import aws, postgres, stack
+from waypost.local.layout import Layout
+from waypost.local.processes import read_process
+from waypost.local.secrets import AwsKeys, PostgresPasswords, load_or_make_postgres_passwords
+from waypost.settings import AwsAccess, EmbeddedStack, LocalSettings, Part, read_settings, read_shared
+
+BringUp = Callable[..., EmbeddedStack]
+
+_lacking: dict[str, int] = {}  # Debian package -> tests skipped for want of it
+
+
+@pytest.fixture(scope="session")
+def need_package() -> Callable[[str], None]:
+    """Skip the test for want of a Debian package and say so at the end; in CI that is a failure."""
+
+    def lacks(package: str) -> None:
+        _lacking[package] = _lacking.get(package, 0) + 1
+        reason = f"needs the Debian package {package}: apt-get install {package}"
+        if os.environ.get("CI") == "true":
+            pytest.fail(reason)
+        pytest.skip(reason)
+
+    return lacks
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    for package, count in sorted(_lacking.items()):
+        terminalreporter.write_line(f"{count} skipped for want of {package}: apt-get install {package}")
+
+
+@pytest.fixture(scope="session")
+def stack_folders() -> Iterator[Path]:
+    """A short-named folder of this session's stacks; what killed sessions left is taken down first."""
+    base = Path(tempfile.gettempdir()) / f"waypost-tests-{os.getuid()}"
+    base.mkdir(mode=0o700, exist_ok=True)
+    for left in base.iterdir():
+        if read_process(int(left.name)) is None:
+            _take_down_all(left)
+    folder = base / str(os.getpid())
+    folder.mkdir(mode=0o700)
+    yield folder
+    _take_down_all(folder)
+
+
+def _take_down_all(folder: Path) -> None:
+    for local_dir in folder.iterdir():
+        stack.down(local_dir)
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+def local_dir(stack_folders: Path) -> Iterator[Path]:
+    """A folder for a stack of the test's own, taken down and removed after it."""
+    folder = stack_folders / uuid.uuid4().hex[:8]
+    folder.mkdir()
+    yield folder
+    stack.down(folder)
+    shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session")
+def bring_up(stack_folders: Path, need_package: Callable[[str], None]) -> BringUp:
+    """Have the named parts of the session's stack running."""
+
+    def up(*parts: Part) -> EmbeddedStack:
+        try:
+            return stack.up(stack_folders / "session", read_settings(LocalSettings, {}), read_shared({}), parts)
+        except LocalStackError as error:
+            if "libpython" in error.cause:
+                need_package(error.remedy.removeprefix("apt-get install "))
+            raise
+
+    return up
+
+
+@pytest.fixture(scope="session")
+def embedded_stack(bring_up: BringUp) -> EmbeddedStack:
+    """All embedded parts, ready."""
+    return bring_up("postgres", "s3", "sqs", "triton")
+
+
+@pytest.fixture(scope="session")
+def triton_stack(bring_up: BringUp) -> EmbeddedStack:
+    """The embedded Triton: `triton_url`, `triton_http_url`, `triton_repository`."""
+    return bring_up("triton")
+
+
+@pytest.fixture(scope="session")
+def aws_stack(bring_up: BringUp) -> EmbeddedStack:
+    """The embedded S3 and SQS."""
+    return bring_up("s3", "sqs")
+
+
+@pytest.fixture(scope="session")
+def aws_access(aws_stack: EmbeddedStack) -> AwsAccess:
+    return AwsAccess(
+        aws_stack.aws_endpoint_url, aws_stack.aws_region, aws_stack.aws_access_key_id, aws_stack.aws_secret_access_key
+    )
+
+
+@pytest.fixture(scope="session")
+def _postgres(bring_up: BringUp, stack_folders: Path) -> tuple[int, PostgresPasswords]:
+    bring_up("postgres")
+    layout = Layout.of(stack_folders / "session")
+    return stack.read_ports(layout.root)["postgres"], load_or_make_postgres_passwords(layout)
+
+
+@pytest.fixture
+def postgres_database(_postgres: tuple[int, PostgresPasswords]) -> Iterator[str]:
+    """The name of a fresh database with the app's schema, dropped after the test."""
+    port, passwords = _postgres
+    name = f"test_{uuid.uuid4().hex[:12]}"
+    postgres.prepare_database(port, passwords, name)
+    yield name
+    with closing(psycopg2.connect(postgres.superuser_dsn(port, passwords))) as connection:
+        connection.autocommit = True
+        with connection.cursor() as cursor:
+            cursor.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+@pytest.fixture
+def postgres_dsn(_postgres: tuple[int, PostgresPasswords], postgres_database: str) -> str:
+    """The owner's way into a fresh database."""
+    return postgres.owner_dsn(*_postgres, postgres_database)
+
+
+@pytest.fixture
+def postgres_reader_dsn(_postgres: tuple[int, PostgresPasswords], postgres_database: str) -> str:
+    """The reader's way into the same database as `postgres_dsn`."""
+    return postgres.reader_dsn(*_postgres, postgres_database)
+
+
+@pytest.fixture
+def bucket(aws_stack: EmbeddedStack, stack_folders: Path) -> str:
+    """A fresh, empty bucket."""
+    name = f"test-{uuid.uuid4().hex[:12]}"
+    with closing(aws.s3_client(*_aws(aws_stack, stack_folders))) as s3:
+        s3.create_bucket(Bucket=name)
+    return name
+
+
+@pytest.fixture
+def request_queue_url(aws_stack: EmbeddedStack, stack_folders: Path) -> str:
+    """A fresh request queue, with the visibility timeout and dead-letter queue of the real one."""
+    name = f"test-{uuid.uuid4().hex[:12]}"
+    with closing(aws.sqs_client(*_aws(aws_stack, stack_folders))) as sqs:
+        return aws.have_queue(sqs, name, f"{name}-dead")
+
+
+def _aws(aws_stack: EmbeddedStack, stack_folders: Path) -> tuple[int, AwsKeys]:
+    keys = AwsKeys(aws_stack.aws_access_key_id, aws_stack.aws_secret_access_key)
+    return stack.read_ports(stack_folders / "session")["aws"], keys

@@ -1,0 +1,89 @@
+"""One contract, two stores: S3 over HTTP and its in-memory twin."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from waypost.errors import StoreUnavailable
+from waypost.objects.memory import MemoryObjectStore
+from waypost.objects.protocols import ObjectStore
+from waypost.objects.s3 import S3ObjectStore, s3_client
+from waypost.settings import AwsAccess
+
+
+@pytest.fixture(params=["s3", "memory"])
+def store(request: pytest.FixtureRequest) -> ObjectStore:
+    if request.param == "memory":
+        return MemoryObjectStore()
+    access: AwsAccess = request.getfixturevalue("aws_access")
+    return S3ObjectStore(s3_client(access), request.getfixturevalue("bucket"))
+
+
+class TestObjectStore:
+    def test_what_was_never_written_is_none(self, store: ObjectStore) -> None:
+        assert store.get("a/b") is None
+
+    def test_what_was_written_is_read_back(self, store: ObjectStore) -> None:
+        assert store.put_new("a/b", b"\x00body")
+        found = store.get("a/b")
+        assert found is not None
+        assert found.body == b"\x00body"
+
+    def test_a_second_writer_of_the_same_key_changes_nothing(self, store: ObjectStore) -> None:
+        store.put_new("a", b"first")
+        assert not store.put_new("a", b"second")
+        found = store.get("a")
+        assert found is not None
+        assert found.body == b"first"
+
+    def test_the_object_that_was_read_is_replaced(self, store: ObjectStore) -> None:
+        store.put_new("a", b"first")
+        found = store.get("a")
+        assert found is not None
+        assert store.put_if("a", b"second", found.etag)
+        assert _body(store, "a") == b"second"
+
+    def test_an_object_that_changed_since_is_not_replaced(self, store: ObjectStore) -> None:
+        store.put_new("a", b"first")
+        found = store.get("a")
+        assert found is not None
+        store.put_if("a", b"second", found.etag)
+        assert not store.put_if("a", b"third", found.etag)
+        assert _body(store, "a") == b"second"
+
+    def test_replacing_what_is_not_there_fails(self, store: ObjectStore) -> None:
+        assert not store.put_if("a", b"body", '"0123"')
+
+    def test_of_many_writers_at_once_exactly_one_wins(self, store: ObjectStore) -> None:
+        with ThreadPoolExecutor(8) as pool:
+            won = list(pool.map(lambda i: store.put_new("race", str(i).encode()), range(8)))
+        assert sum(won) == 1
+        assert _body(store, "race") == str(won.index(True)).encode()
+
+    def test_a_listing_holds_the_prefix_by_ascending_key(self, store: ObjectStore) -> None:
+        for key in ("x/2", "x/10", "y/1", "x/1"):
+            store.put_new(key, key.encode())
+        assert [(info.key, info.size) for info in store.list("x/")] == [("x/1", 3), ("x/10", 4), ("x/2", 3)]
+
+    def test_deleting_is_quiet_about_what_is_not_there(self, store: ObjectStore) -> None:
+        store.put_new("a", b"1")
+        store.delete(["a", "never"])
+        assert store.get("a") is None
+
+
+def test_an_s3_that_is_not_there_is_one_clear_error() -> None:
+    nowhere = AwsAccess("http://127.0.0.1:9", "us-east-1", "key", "secret")
+    with pytest.raises(StoreUnavailable, match="cannot be reached to read nothing/a"):
+        S3ObjectStore(s3_client(nowhere), "nothing").get("a")
+
+
+def test_a_bucket_that_is_not_there_is_one_clear_error(aws_access: AwsAccess) -> None:
+    with pytest.raises(StoreUnavailable, match="NoSuchBucket"):
+        S3ObjectStore(s3_client(aws_access), "no-such-bucket-anywhere").put_new("a", b"")
+
+
+def _body(store: ObjectStore, key: str) -> bytes | None:
+    found = store.get(key)
+    return found.body if found else None

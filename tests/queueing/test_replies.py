@@ -1,0 +1,215 @@
+"""Replies: their JSON, where they may go, and the contract of every way there."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import orjson
+import pytest
+
+from waypost.errors import BadSignature, GatewayUnavailable, MalformedMessage
+from waypost.questions import Answer
+from waypost.queueing.replies import (
+    HttpReplySender,
+    MemoryReplySender,
+    Reply,
+    ReplyResolver,
+    ReplySender,
+    decode_replies,
+    encode_replies,
+    open_replies,
+)
+from waypost.queueing.signing import Keyring, MessageKey
+
+OURS = Keyring([MessageKey("2025", b"a new secret of ours!")])
+FOREIGN = Keyring([MessageKey("2025", b"not a secret of ours!")])
+
+
+def a_reply(request_id: str = "5d41402a", **different: Any) -> Reply:
+    answer = Answer(**{"model_version": 7, "source": "graphsage", "items": ((19, 0.875), (-3, 0.5)), **different})
+    return Reply(request_id, 42, answer)
+
+
+def altered(**different: Any) -> bytes:
+    content = orjson.loads(encode_replies([a_reply()]))
+    content["replies"][0].update(different)
+    return orjson.dumps(content)
+
+
+class TestReplyBody:
+    def test_replies_survive_the_way(self) -> None:
+        replies = [a_reply(), a_reply("7", model_version=None, source="popular", items=())]
+        assert decode_replies(encode_replies(replies)) == replies
+
+    def test_the_body_is_the_exact_json_of_schema_1(self) -> None:
+        assert orjson.loads(encode_replies([a_reply()])) == {
+            "schema": 1,
+            "replies": [
+                {
+                    "request_id": "5d41402a",
+                    "user_id": 42,
+                    "model_version": 7,
+                    "source": "graphsage",
+                    "items": [[19, 0.875], [-3, 0.5]],
+                }
+            ],
+        }
+
+    @pytest.mark.parametrize(
+        "body",
+        [
+            b"not JSON",
+            b"[]",
+            b'{"schema":2,"replies":[]}',
+            b'{"schema":1,"replies":{}}',
+            b'{"schema":1,"replies":[7]}',
+            b'{"schema":1,"replies":[],"more":1}',
+            orjson.dumps({"schema": 1, "replies": [{}] * 257}),
+            altered(more=1),
+            altered(request_id=7),
+            altered(user_id="42"),
+            altered(model_version="7"),
+            altered(model_version=True),
+            altered(source="random"),
+            altered(source=["graphsage"]),
+            altered(items=None),
+            altered(items=[[1]]),
+            altered(items=[[1, None]]),
+            altered(items=[["1", 0.5]]),
+            altered(items=[[True, 0.5]]),
+            altered(items=[[2**63, 0.5]]),
+            altered(items=[[1, 0.5]] * 101),
+        ],
+        ids=range(21),
+    )
+    def test_what_is_not_ours_is_malformed(self, body: bytes) -> None:
+        with pytest.raises(MalformedMessage):
+            decode_replies(body)
+
+    def test_an_unsigned_or_foreign_body_is_not_opened(self) -> None:
+        body = encode_replies([a_reply()])
+        foreign = FOREIGN.sign(body)
+        with pytest.raises(BadSignature):
+            open_replies(body, {}, OURS)
+        with pytest.raises(BadSignature):
+            open_replies(body, {"x-waypost-signature": foreign.value, "x-waypost-key-id": foreign.key_id}, OURS)
+
+
+class TestReplyResolver:
+    def test_a_label_becomes_a_host_inside_the_domain_and_nothing_else(self) -> None:
+        resolver = ReplyResolver("gateway-replies.waypost.svc")
+        assert resolver.resolve("gateway-7f-x2:9001") == ("gateway-7f-x2.gateway-replies.waypost.svc", 9001)
+        assert resolver.resolve("gateway-7f-x2") == ("gateway-7f-x2.gateway-replies.waypost.svc", 8090)
+
+    def test_on_one_machine_every_gateway_is_loopback(self) -> None:
+        assert ReplyResolver("localhost").resolve("gateway:43211") == ("127.0.0.1", 43211)
+
+    @pytest.mark.parametrize(
+        "address",
+        ["", "gateway.evil.example", "http://gateway", "gateway:80", "gateway:65536", "gateway:", "gateway:8090\n",
+         "-x", "x-", "Gateway", "gate way", "169.254.169.254", "[::1]:8090", "user@gateway", "gateway/x", "gateway#",
+         "g" * 64, "gatewäy", "gateway:٨٠٩٠", "gateway:8090:1"],
+    )  # fmt: skip
+    def test_no_other_address_is_resolved(self, address: str) -> None:
+        with pytest.raises(MalformedMessage):
+            ReplyResolver("gateway-replies.waypost.svc").resolve(address)
+
+
+@dataclass
+class Gateway:
+    """Takes replies as a gateway does and keeps them."""
+
+    reply_to: str
+    taken: list[Reply] = field(default_factory=list)
+
+
+class TestReplySender:
+    """Every way to a gateway."""
+
+    @pytest.fixture(params=["http", "memory"])
+    def way(self, request: pytest.FixtureRequest) -> Iterator[tuple[ReplySender, Gateway]]:
+        resolver = ReplyResolver("localhost")
+        if request.param == "memory":
+            sender = MemoryReplySender(resolver, OURS)
+            gateway = Gateway("gateway:8090")
+            sender.connect(gateway.reply_to, gateway.taken.extend)
+            yield sender, gateway
+            return
+        with an_http_gateway() as gateway:
+            http = HttpReplySender(resolver, OURS)
+            yield http, gateway
+            http.close()
+
+    def test_a_batch_arrives_whole_and_in_order(self, way: tuple[ReplySender, Gateway]) -> None:
+        sender, gateway = way
+        replies = [a_reply(str(i)) for i in range(64)]
+        sender.send(gateway.reply_to, replies)
+        assert gateway.taken == replies
+
+    def test_a_second_batch_arrives_too(self, way: tuple[ReplySender, Gateway]) -> None:
+        sender, gateway = way
+        sender.send(gateway.reply_to, [a_reply("1")])
+        sender.send(gateway.reply_to, [a_reply("2")])
+        assert [reply.request_id for reply in gateway.taken] == ["1", "2"]
+
+    def test_a_gateway_that_is_gone_is_unavailable(self, way: tuple[ReplySender, Gateway]) -> None:
+        sender, _ = way
+        with pytest.raises(GatewayUnavailable):
+            sender.send(f"gateway:{a_free_port()}", [a_reply()])
+
+    def test_an_address_that_is_not_ours_is_never_called(self, way: tuple[ReplySender, Gateway]) -> None:
+        sender, gateway = way
+        with pytest.raises(MalformedMessage):
+            sender.send("http://127.0.0.1:8090", [a_reply()])
+        assert gateway.taken == []
+
+
+@pytest.mark.parametrize("status", [200, 302, 400, 403, 500])
+def test_a_gateway_that_answers_anything_but_204_is_unavailable(status: int) -> None:
+    with an_http_gateway(status) as gateway, pytest.raises(GatewayUnavailable, match=str(status)):
+        HttpReplySender(ReplyResolver("localhost"), OURS).send(gateway.reply_to, [a_reply()])
+
+
+class an_http_gateway:  # noqa: N801  read as a noun in a with statement
+    def __init__(self, status: int = 204) -> None:
+        self.status = status
+
+    def __enter__(self) -> Gateway:
+        outer = self
+        taken: list[Reply] = []
+
+        class Door(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+            timeout = 5
+
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                taken.extend(open_replies(body, {k.lower(): v for k, v in self.headers.items()}, OURS))
+                self.send_response(outer.status)
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Door)
+        self._server.daemon_threads = True
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))
+        self._thread.start()
+        return Gateway(f"gateway:{self._server.server_port}", taken)
+
+    def __exit__(self, *exception: object) -> None:
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+
+
+def a_free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
