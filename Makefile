@@ -4,7 +4,7 @@ SHELL := /bin/bash
 BIN := .venv/bin
 ARGS ?=
 
-.PHONY: help setup run test lint bench lock clean
+.PHONY: help setup run test lint golden bench lock clean
 
 help: ## say what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -22,6 +22,9 @@ lint: setup ## ruff and mypy --strict
 
 test: setup lint ## lint, then every test, on the real parts
 	$(BIN)/pytest $(ARGS)
+
+golden: setup ## write the golden config.pbtxt anew after a change of model/signature.py
+	$(BIN)/python -c "from waypost.model.signature import config_pbtxt; print(config_pbtxt('onnxruntime', 'gpu'), end='')" > model_repository/recommender/config.pbtxt
 
 bench: setup ## measure ratios side by side in one run; writes bench/results.json
 	$(BIN)/python -m bench $(ARGS)

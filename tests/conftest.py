@@ -25,6 +25,9 @@ from waypost.local.processes import read_process
 from waypost.local.secrets import AwsKeys, PostgresPasswords, load_or_make_postgres_passwords
 from waypost.settings import AwsAccess, EmbeddedStack, LocalSettings, Part, read_settings, read_shared
 
+MEMORY = Path("/dev/shm")  # making and removing some twenty databases is slow work for a disk
+ROOMY_BYTES = 4 * 2**30
+
 BringUp = Callable[..., EmbeddedStack]
 
 _lacking: dict[str, int] = {}  # Debian package -> tests skipped for want of it
@@ -52,7 +55,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 @pytest.fixture(scope="session")
 def stack_folders() -> Iterator[Path]:
     """A short-named folder of this session's stacks; what killed sessions left is taken down first."""
-    base = Path(tempfile.gettempdir()) / f"waypost-tests-{os.getuid()}"
+    base = (MEMORY if _is_roomy(MEMORY) else Path(tempfile.gettempdir())) / f"waypost-tests-{os.getuid()}"
     base.mkdir(mode=0o700, exist_ok=True)
     for left in base.iterdir():
         if read_process(int(left.name)) is None:
@@ -61,6 +64,15 @@ def stack_folders() -> Iterator[Path]:
     folder.mkdir(mode=0o700)
     yield folder
     _take_down_all(folder)
+
+
+def _is_roomy(folder: Path) -> bool:
+    """Whether stacks fit there and their programs may be run from there."""
+    try:
+        found = os.statvfs(folder)
+    except OSError:
+        return False
+    return not found.f_flag & os.ST_NOEXEC and found.f_bavail * found.f_frsize > ROOMY_BYTES
 
 
 def _take_down_all(folder: Path) -> None:

@@ -7,6 +7,7 @@ A verb's result goes to standard output, everything else to standard error; an e
 from __future__ import annotations
 
 import argparse
+import json
 import logging
 import os
 import signal
@@ -36,7 +37,7 @@ Verb = Callable[[argparse.Namespace, Mapping[str, str]], int]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one verb; returns the exit code (0 done, 1 failure, 2 usage, 3 refused, 4 preflight findings, 78 settings)."""
+    """Run one verb; returns the exit code (0 done, 1 failure, 2 usage, 3 refused, 4 findings, 78 settings)."""
     options = build_parser().parse_args(arguments)
     environ = dict(os.environ)
     try:
@@ -123,7 +124,8 @@ def _night(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
 
 
 def _run_night(options: argparse.Namespace, environ: Mapping[str, str]) -> str:
-    from waypost.exporter.run import RepositoryWish, run as run_exporter
+    from waypost.exporter.run import RepositoryWish
+    from waypost.exporter.run import run as run_exporter
     from waypost.settings import ExporterSettings, TrainerSettings
     from waypost.trainer.run import run as run_trainer
 
@@ -199,20 +201,22 @@ def _recommend(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
 
 
 def _evaluate(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
-    from waypost.model.evaluation import evaluate_files, format_figures
+    from waypost.model.judge import JudgeOptions, evaluate_files
 
-    figures = evaluate_files(
-        train=options.train,
-        test=options.test,
-        recs=options.recs,
+    judging = JudgeOptions(
         k=options.k,
-        file_format=options.format,
         missing=options.missing,
         seen=options.seen,
         drop_seen=options.drop_seen,
-        n_items=options.n_items,
+        format=options.format,
+        num_posts=options.n_items,
     )
-    _say(format_figures(figures, as_json=options.json))
+    figures = evaluate_files(options.train, options.test, options.recs, judging)
+    if options.json:
+        _say(json.dumps(figures))
+    else:
+        for name, value in figures.items():
+            _say(f"{name:26} {value:.5f}" if isinstance(value, float) else f"{name:26} {value}")
     return 0
 
 

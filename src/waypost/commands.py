@@ -56,8 +56,8 @@ def _add_local(verbs: _Verbs) -> None:
         "up",
         "Start the embedded stack in the background.",
         """
-        Loopback only, free ports, data in $WAYPOST_LOCAL_DIR (default .waypost). Started again, it uses the same data; what
-        a killed run left behind is cleaned up. A part whose switch is set is not started.
+        Loopback only, free ports, data in $WAYPOST_LOCAL_DIR (default .waypost). Started again, it uses the same
+        data; what a killed run left behind is cleaned up. A part whose switch is set is not started.
         """,
     )
     up.set_defaults(verb="local up")
@@ -71,9 +71,9 @@ def _add_local(verbs: _Verbs) -> None:
         "run",
         "Everything in the foreground, up to the first recommendation, until Ctrl-C.",
         """
-        An empty database gets a generated travel world (WAYPOST_LOCAL_INTERACTIONS, default 60,000), or the graph directory
-        of --load; without a release a night is run. Then standard output gets the line `ready <url>` and a sample answer
-        as one line of JSON.
+        An empty database gets a generated travel world (WAYPOST_LOCAL_INTERACTIONS, default 60,000), or the graph
+        directory of --load; without a release a night is run. Then standard output gets the line `ready <url>` and a
+        sample answer as one line of JSON.
         """,
     )
     run.add_argument("--once", action="store_true", help="stop everything and exit after the sample answer")
@@ -134,7 +134,8 @@ def _add_night(verbs: _Verbs) -> None:
         "exporter",
         "Turn a checkpoint into a release: export, prove it on a real Triton, publish, move the pointer.",
         """
-        Prints the release's id. Exits 4 when the preflight finds anything, 0 when a newer release was published meanwhile.
+        Prints the release's id. Exits 4 when the preflight finds anything, 0 when a newer release was published
+        meanwhile.
         """,
     )
     exporter.add_argument("--checkpoint", metavar="RUN", help="the checkpoint's name; the newest when absent")
@@ -160,7 +161,7 @@ def _add_serving(verbs: _Verbs) -> None:
     gateway = _parser(
         verbs,
         "gateway",
-        "Serve POST /recommend: queue each request, wait for the worker's reply, answer before the deadline either way.",
+        "Serve POST /recommend: queue a request, wait for the worker's reply, answer before the deadline either way.",
         "Settings: WAYPOST_GATEWAY_HOST, _PORT, _METRICS_PORT, _REPLY_HOST, _REPLY_PORT, _API_KEYS_FILE, _CONCURRENCY.",
     )
     gateway.set_defaults(verb="gateway")
@@ -222,7 +223,7 @@ def _add_lists(verbs: _Verbs) -> None:
         """,
     )
     for name in ("train", "test", "recs"):
-        evaluate.add_argument(f"--{name}", required=True, metavar="FILE")
+        evaluate.add_argument(f"--{name}", type=Path, required=True, metavar="FILE")
     evaluate.add_argument("--k", type=_positive, default=20)
     evaluate.add_argument("--format", choices=("lists", "pairs"), default="lists")
     evaluate.add_argument("--missing", choices=("zero", "skip", "error"), default="zero")

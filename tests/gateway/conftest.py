@@ -117,7 +117,7 @@ def start_gateway(queue: MemoryQueue, store: MemoryObjectStore, tmp_path: Path) 
             fault: str | None = None,
             **settings: object,
         ) -> Client:
-            given = GatewaySettings(**{"port": 0, "pointer_seconds": 0.02, **settings})  # type: ignore[arg-type]
+            given = GatewaySettings.model_validate({"port": 0, "pointer_seconds": 0.02, **settings})
             client = running.enter_context(a_gateway(given, Outside(queue, store, KEYRING), fault))
             if wait_until_ready:
                 eventually(lambda: client.get("/readyz").status == 200)
@@ -187,6 +187,7 @@ def start_worker(queue: MemoryQueue) -> Iterator[StartWorker]:
                 ready=lambda: True,
                 batch=64,
                 receivers=1,
+                long_poll_seconds=0.05,
             )
             thread = threading.Thread(target=loop.run)
             thread.start()

@@ -1,4 +1,4 @@
-"""`load_directory` against a real Postgres: what is added, what is updated, and that a refusal leaves nothing behind."""
+"""`load_directory` against a real Postgres: what is added and updated, and that a refusal leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from typing import Any
 
 import psycopg2
 import pytest
+from psycopg2.extensions import make_dsn
 
 from waypost.errors import GraphDirectoryError, PostgresUnavailable, SchemaError, SettingsError
 from waypost.graph.directory import COLUMNS
@@ -91,10 +92,9 @@ class TestWhatIsLoaded:
             assert fetch(database, f"SELECT count(*) FROM {table} WHERE created_at IS NULL") == [(1,)]
 
     def test_times_without_a_zone_are_utc_whatever_the_server_thinks(
-        self, postgres_dsn: str, database: Any, tmp_path: Path
+        self, postgres_dsn: str, postgres_database: str, database: Any, tmp_path: Path
     ) -> None:
-        database.execute("SELECT current_database()")
-        (name,) = database.fetchone()
+        name = postgres_database
         database.execute(
             f"ALTER DATABASE {name} SET timezone = 'Asia/Tokyo'; ALTER DATABASE {name} SET datestyle = 'DMY'"
         )
@@ -237,6 +237,25 @@ class TestLoadingAgain:
         load_directory(postgres_dsn, more)
         assert counts(database) == {"users": 2, "posts": 3, "tags": 1, "post_tags": 2, "interactions": 2}
 
+    def test_the_foreign_keys_are_as_they_were(self, postgres_dsn: str, database: Any, tmp_path: Path) -> None:
+        keys = (
+            "SELECT conrelid::regclass::text, conname, pg_get_constraintdef(oid), convalidated"
+            " FROM pg_constraint WHERE connamespace = 'public'::regnamespace ORDER BY 2"
+        )
+        before = fetch(database, keys)
+        load_directory(postgres_dsn, a_graph(tmp_path))
+        assert fetch(database, keys) == before
+        assert sum("FOREIGN KEY" in definition for _, _, definition, _ in before) == 5
+
+    def test_a_role_that_does_not_own_the_tables_may_load_where_it_may_write(
+        self, postgres_reader_dsn: str, postgres_database: str, database: Any, tmp_path: Path
+    ) -> None:
+        database.execute(f"GRANT TEMPORARY ON DATABASE {postgres_database} TO waypost_reader")
+        database.execute("GRANT SELECT, INSERT, UPDATE ON ALL TABLES IN SCHEMA public TO waypost_reader")
+        dsn = make_dsn(postgres_reader_dsn, options="-c default_transaction_read_only=off")
+        report = load_directory(dsn, a_graph(tmp_path))
+        assert added_and_updated(report)["interactions"] == (2, 0)
+
     def test_two_loads_at_once_add_each_row_once(self, postgres_dsn: str, database: Any, tmp_path: Path) -> None:
         graph = a_graph(tmp_path)
         with ThreadPoolExecutor() as pool:
@@ -369,6 +388,14 @@ class TestTheDatabaseIsNotAsAssumed:
         database.execute("ALTER TABLE tags DROP CONSTRAINT tags_pkey CASCADE")
         with pytest.raises(SchemaError, match="unique or exclusion constraint"):
             load_directory(postgres_dsn, a_graph(tmp_path))
+
+    @pytest.mark.parametrize("read_only", ["on", "off"])
+    def test_a_role_that_may_only_read_is_told_so(
+        self, postgres_reader_dsn: str, tmp_path: Path, read_only: str
+    ) -> None:
+        dsn = make_dsn(postgres_reader_dsn, options=f"-c default_transaction_read_only={read_only}")
+        with pytest.raises(SchemaError, match=r"the role may not load here \(.*\); load as the owner of the tables"):
+            load_directory(dsn, a_graph(tmp_path))
 
     def test_a_not_null_of_the_database_is_told_with_its_line(
         self, postgres_dsn: str, database: Any, tmp_path: Path

@@ -1,4 +1,4 @@
-"""The embedded stack with its real parts: brought up, described, broken in every way that a killed run leaves, healed."""
+"""The embedded stack with its real parts: brought up, described, broken as killed runs leave it, healed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import socket
 import stat
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from pathlib import Path
 
@@ -84,14 +84,16 @@ def object_store(found: EmbeddedStack) -> Callable[..., bytes | None]:
     return put_or_get
 
 
-def a_message_and_its_fate(found: EmbeddedStack) -> dict[str, str]:
+def a_message_and_its_fate(found: EmbeddedStack) -> Mapping[str, str]:
+    """Send one; the queue's attributes after that."""
     client = boto3.client(
         "sqs", endpoint_url=found.aws_endpoint_url, region_name=found.aws_region,
         aws_access_key_id=found.aws_access_key_id, aws_secret_access_key=found.aws_secret_access_key,
     )  # fmt: skip
     with closing(client):
         client.send_message(QueueUrl=found.request_queue_url, MessageBody="{}")
-        return client.get_queue_attributes(QueueUrl=found.request_queue_url, AttributeNames=["All"])["Attributes"]
+        answer = client.get_queue_attributes(QueueUrl=found.request_queue_url, AttributeNames=["All"])
+        return {str(name): value for name, value in answer["Attributes"].items()}
 
 
 def test_a_stack_comes_up_is_described_goes_down_and_keeps_its_data(local_dir: Path) -> None:
@@ -147,7 +149,7 @@ def test_rows_and_objects_survive_the_kill_of_their_servers(local_dir: Path) -> 
 @pytest.mark.parametrize("seen", ["postgres.new", "run/aws.pid", "run/postgres.pid"])
 def test_an_up_killed_half_way_is_healed_by_the_next(local_dir: Path, seen: str) -> None:
     caller = subprocess.Popen([sys.executable, "-c", UP_SCRIPT, str(local_dir)], stderr=subprocess.DEVNULL)
-    assert wait_until(lambda: (local_dir / seen).exists(), 30)
+    assert wait_until((local_dir / seen).exists, 30)
     caller.kill()
     caller.wait()
     found = up(local_dir, "postgres", "s3", "sqs")

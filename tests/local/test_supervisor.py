@@ -14,6 +14,7 @@ import pytest
 
 from waypost.errors import LocalStackError
 from waypost.local.layout import Layout
+from waypost.local.ports import is_free
 from waypost.local.processes import read_holders, read_process, wait_until
 from waypost.local.supervisor import PartSpec, Supervisor, folder_lock, private_environment
 
@@ -128,9 +129,25 @@ def test_a_part_that_ignores_the_stop_signal_is_killed(layout: Layout) -> None:
     assert not process.is_alive()
 
 
+def test_a_process_counts_as_dead_only_once_its_last_thread_has_let_go_of_its_port() -> None:
+    with_many_threads = (
+        "import socket, threading, time\nserver = socket.create_server(('127.0.0.1', 0))\nlarge = bytearray(10**8)\n"
+        "for _ in range(64): threading.Thread(target=time.sleep, args=(600,)).start()\n"
+        "print(server.getsockname()[1], flush=True)"
+    )
+    for _ in range(5):
+        with subprocess.Popen([sys.executable, "-c", with_many_threads], stdout=subprocess.PIPE) as child:
+            assert child.stdout is not None
+            port = int(child.stdout.readline())
+            child.kill()
+            while read_process(child.pid) is not None:
+                pass
+            assert is_free(port)
+
+
 def test_an_early_death_is_told_at_once_with_what_it_said(layout: Layout) -> None:
     script = "import sys; print('FATAL: no such thing', file=sys.stderr); print('HINT: none'); sys.exit(3)"
-    with pytest.raises(LocalStackError, match="aws ended while it started: FATAL: no such thing; see .*aws.log"):
+    with pytest.raises(LocalStackError, match=r"aws ended while it started: FATAL: no such thing; see .*aws.log"):
         Supervisor(layout).ensure(a_spec(layout, script, ready=False, start_seconds=60.0))
 
 
@@ -141,7 +158,7 @@ def test_a_part_that_never_gets_ready_is_stopped_and_told(layout: Layout) -> Non
 
 
 def test_a_program_that_does_not_exist_is_one_clear_line(layout: Layout) -> None:
-    with pytest.raises(LocalStackError, match="aws cannot be started: .*No such file.*; run `make setup`"):
+    with pytest.raises(LocalStackError, match=r"aws cannot be started: .*No such file.*; run `make setup`"):
         Supervisor(layout).ensure(a_spec(layout, command=("/nowhere/ministack",)))
 
 

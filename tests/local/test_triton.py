@@ -140,9 +140,8 @@ def test_two_stacks_do_not_share_regions(tmp_path: Path) -> None:
 
 def test_a_missing_library_is_named_with_its_package(tmp_path: Path) -> None:
     stub = tmp_path / "stub"
-    stub.write_text(
-        "#!/bin/sh\necho 'stub: error while loading shared libraries: libpython3.11.so.1.0: cannot open' >&2\nexit 127\n"
-    )
+    said = "stub: error while loading shared libraries: libpython3.11.so.1.0: cannot open shared object file"
+    stub.write_text(f"#!/bin/sh\necho '{said}' >&2\nexit 127\n")
     stub.chmod(0o755)
     with pytest.raises(LocalStackError) as caught:
         triton.check_stub(stub, {}, "3.11")

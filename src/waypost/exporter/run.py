@@ -1,7 +1,8 @@
-"""The exporter, as a recipe: checkpoint -> tables -> ONNX and lookups -> preflight on a real Triton -> publish -> pointer.
+"""The exporter, as a recipe: checkpoint -> tables -> ONNX and lookups -> preflight on a real Triton -> publish ->
+pointer.
 
-It believes nothing it has not run: the exported model must answer as the eager one does, and the Triton that loaded it must
-answer as the exported one did. Until the pointer moves, nobody serves any of it.
+It believes nothing it has not run: the exported model must answer as the eager one does, and the Triton that loaded
+it must answer as the exported one did. Until the pointer moves, nobody serves any of it.
 """
 
 from __future__ import annotations
@@ -151,9 +152,17 @@ def prove(release: Release, target: str, triton: ScratchTriton) -> None:
 
 
 def write_repository(release: Release, wish: RepositoryWish) -> None:
-    """The whole Triton model repository, for the onnxruntime backend."""
+    """The whole Triton model repository, for the onnxruntime backend, with what a preflight of it needs."""
     wish.directory.mkdir(parents=True, exist_ok=True)
-    folder = assemble(wish.directory, release.version, release.files, release.sizes, "onnxruntime", wish.device)
+    folder = assemble(
+        wish.directory,
+        release.version,
+        release.files,
+        release.sizes,
+        "onnxruntime",
+        wish.device,
+        companions=(GOLDEN, LOOKUPS),
+    )
     logger.info("model repository written", extra={"folder": str(folder)})
 
 

@@ -88,7 +88,10 @@ _REMEDY = 'write {"keys": [{"id": …, "sha256": …, "scopes": ["recommend"]}]}
 
 def parse_api_keys(text: str) -> Sequence[ApiKey]:
     """Raises ValueError, KeyError or TypeError for anything that is not a keys file."""
-    return tuple(_api_key(entry) for entry in _entries(text))
+    keys = tuple(_api_key(entry) for entry in _entries(text))
+    if not keys:
+        raise ValueError("it holds no key")
+    return keys
 
 
 def _entries(text: str) -> list[Any]:
@@ -96,6 +99,8 @@ def _entries(text: str) -> list[Any]:
         whole = json.loads(text)
     except json.JSONDecodeError:
         return [json.loads(line) for line in text.splitlines() if line.strip()]
+    if not isinstance(whole, dict):
+        raise TypeError("it is no JSON object")
     return list(whole.get("keys", [whole]))
 
 

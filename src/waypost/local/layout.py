@@ -57,8 +57,12 @@ class Layout:
     def secret(self, name: str) -> Path:
         return self.root / "secrets" / f"{name}.json"
 
+    @property
+    def logs(self) -> Path:
+        return self.root / "logs"
+
     def log(self, part: PartName) -> Path:
-        return self.root / "logs" / f"{part}.log"
+        return self.logs / f"{part}.log"
 
     def pid_file(self, part: PartName) -> Path:
         return self.root / "run" / f"{part}.pid"

@@ -40,6 +40,7 @@ STATEMENT_SECONDS = 30
 SERVER_SETTINGS = {
     "listen_addresses": LOOPBACK,
     "unix_socket_directories": "",  # a socket's path may have 107 characters, a folder's name more
+    "dynamic_shared_memory_type": "mmap",  # in the data folder: /dev/shm is small in containers, and Triton's
     "shared_buffers": "256MB",  # a graph of 2 M interactions stays in memory
     "maintenance_work_mem": "256MB",  # index builds after a load in one pass
     "work_mem": "32MB",
@@ -100,6 +101,7 @@ def _initdb(folder: Path, password_file: Path) -> tuple[str, ...]:
     return (
         *_unprivileged(), str(_binary("initdb")), "-D", str(folder), "-U", SUPERUSER, f"--pwfile={password_file}",
         "--auth=scram-sha-256", "--encoding=UTF8", "--locale-provider=builtin", "--locale=C.UTF-8", "--no-instructions",
+        "--sync-method=syncfs",  # one call for a thousand files
     )  # fmt: skip
 
 

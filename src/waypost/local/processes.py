@@ -20,7 +20,7 @@ from pathlib import Path
 
 POLL_SECONDS = 0.02  # how often a wait looks again
 _KILL_WAIT_SECONDS = 5.0  # SIGKILL is not refused; only a process in disk wait takes longer
-_STATE, _START_TIME = 0, 19  # fields 3 and 22 of /proc/<pid>/stat, counted after the name; see proc(5)
+_STATE, _THREADS, _START_TIME = 0, 17, 19  # fields 3, 20 and 22 of /proc/<pid>/stat, from the state on; see proc(5)
 
 # A dead child stays a zombie until its parent asks for it, so children are kept until they were asked for.
 _children: dict[int, subprocess.Popen[bytes]] = {}
@@ -45,7 +45,9 @@ def read_process(pid: int) -> Process | None:
     except OSError:
         return None
     fields = stat.rpartition(")")[2].split()  # the name, in parentheses, may hold spaces
-    return None if fields[_STATE] in "ZX" else Process(pid, int(fields[_START_TIME]))
+    # While other threads end, the first one is a zombie already and the process' ports are still taken.
+    dead = fields[_STATE] in "ZX" and int(fields[_THREADS]) <= 1
+    return None if dead else Process(pid, int(fields[_START_TIME]))
 
 
 def keep_child(child: subprocess.Popen[bytes]) -> Process | None:

@@ -31,8 +31,8 @@ from waypost.logs import stage
 from waypost.objects.s3 import S3ObjectStore, s3_client
 from waypost.release.store import read_pointer
 from waypost.settings import (
-    LocalSettings,
     LoadSettings,
+    LocalSettings,
     Part,
     Parts,
     SharedSettings,
@@ -70,7 +70,7 @@ def print_status(local_dir: Path, *, as_json: bool) -> int:
 
 
 def run(environ: Mapping[str, str], night: Callable[[], object], *, once: bool, load: Path | None) -> int:
-    """Up, data, night, first answer; then watch until a signal, or stop at once with `once`. Always takes the stack down."""
+    """Up, data, night, first answer; then watch until a signal, or stop at once with `once`. Always goes down again."""
     shared, settings = read_shared(environ), read_settings(LocalSettings, environ)
     stopping = _stop_event()
     try:
@@ -154,10 +154,10 @@ def _first_answer(shared: SharedSettings, parts: Parts) -> tuple[str, dict[str, 
 
 def ask(url: str, body: dict[str, object]) -> dict[str, Any]:
     """POST /recommend. Raises OSError, HTTP errors included."""
-    request = urllib.request.Request(
+    request = urllib.request.Request(  # noqa: S310  a loopback URL that our own gateway wrote
         f"{url}/recommend", json.dumps(body).encode(), {"Content-Type": "application/json"}
     )
-    with urllib.request.urlopen(request, timeout=SAMPLE_DEADLINE_MS / 1_000 + 5) as response:
+    with urllib.request.urlopen(request, timeout=SAMPLE_DEADLINE_MS / 1_000 + 5) as response:  # noqa: S310
         answer: dict[str, Any] = json.load(response)
         return answer
 

@@ -123,7 +123,7 @@ def stream(seed: int, name: str) -> np.random.Generator:
 def _zipf(count: int, flat: int, rng: np.random.Generator) -> Int64Array:
     """Weights 1 / (rank + flat) in integers, ranks shuffled; the larger `flat`, the less the first stand out."""
     ranks = np.argsort(rng.random(count), kind="stable")
-    weights: Int64Array = 1_000_000 // (ranks + max(flat, 1))
+    weights: Int64Array = 1_000_000_000 // (ranks + max(flat, 1))
     return weights
 
 
@@ -143,7 +143,8 @@ def _draw_rows(weights: Int64Array, rows: Int64Array, rng: np.random.Generator) 
     edges = np.cumsum(weights.ravel())
     before = np.concatenate(([0], edges[weights.shape[1] - 1 :: weights.shape[1]]))
     picked = before[rows] + _up_to(before[rows + 1] - before[rows], rng)
-    return np.searchsorted(edges, picked, side="right") - rows * weights.shape[1]
+    positions: Int64Array = np.searchsorted(edges, picked, side="right") - rows * weights.shape[1]
+    return positions
 
 
 def _scenes(sizes: Sizes, rng: np.random.Generator) -> Scenes:

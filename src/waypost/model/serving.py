@@ -1,66 +1,102 @@
-"""ServingTables: all that is needed to answer, as plain arrays, and the answer computed from them in numpy.
+"""What is left of GraphSAGE when the night is over: a few tables, and one formula that makes a user's vector from them.
 
-GraphSAGE is linear from layer to layer, so the last layer of a user is exactly
-    z_u = own[u] + (state_sum[u] + sum of new neighbours' messages) / (state_count[u] + their number)^alpha @ weight
-and the score of a post is z_u . post_vector[p]. The exported model computes the same; `recommend_eager` is what it is
-compared with. No torch here.
+    z = own + W · (state_sum + Σ message of new neighbours) / max(1, state_count + n_new)^alpha
+    score = z · post_vector
+
+Exact and not an approximation, because the layers are linear. `recommend_eager` is that formula in plain numpy: the reference
+that the exported ONNX graph is compared with. The last of the d columns carries a post's age offset against a constant 1.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from waypost.model.signature import Row
+from waypost.graph.tensors import Int32Array
 
-FloatArray = NDArray[np.float32]
+Float32Array = NDArray[np.float32]
+UNKNOWN_USER = -1
+BLOCKED_SCORE = np.float32(-np.inf)
 
 
 @dataclass(frozen=True, eq=False)
 class ServingTables:
-    """Float32 throughout; m: width of a message, d: width of a vector."""
+    user_own: Float32Array  # [num_users, d]
+    user_state_sum: Float32Array  # [num_users, d] Σ of the messages of the user's posts
+    user_state_count: Float32Array  # [num_users] how many they are
+    post_message: Float32Array  # [num_posts, d]
+    post_vector: Float32Array  # [num_posts, d]
+    token_message: Float32Array  # [vocabulary, d]
+    tag_message: Float32Array  # [num_tags, d]
+    default_own: Float32Array  # [d] of a user nobody has seen
+    weight: Float32Array  # [d, d]
+    alpha: float  # 1: mean, 0.5: symmetric normalisation
 
-    user_own: FloatArray  # [num_users, d] own state, from the user's id alone
-    user_state_sum: FloatArray  # [num_users, m] sum of the messages of the posts he touched
-    user_state_count: FloatArray  # [num_users] sum of their weights
-    post_message: FloatArray  # [num_posts, m] what a post adds to the state of a user who touches it
-    post_vector: FloatArray  # [num_posts, d]
-    token_message: FloatArray  # [num_tokens, m] a text is a virtual post: the mean of its tokens' messages
-    tag_message: FloatArray  # [num_tags, m] the same for tags
-    default_own: FloatArray  # [d] own state of a user nobody knows
-    weight: FloatArray  # [m, d]
-    alpha: float  # 1: mean of the neighbours; 0.5: symmetric normalisation
+    @property
+    def dim(self) -> int:
+        return int(self.post_vector.shape[1])
 
 
-def user_vector(tables: ServingTables, row: Row) -> FloatArray:
-    """z_u of one row, [d]. A virtual post (query, tags) weighs as much as the whole history."""
-    known = row.user_index < len(tables.user_own)
-    own = tables.user_own[row.user_index] if known else tables.default_own
-    total = tables.user_state_sum[row.user_index] if known else np.zeros(tables.weight.shape[0], np.float32)
-    count = float(tables.user_state_count[row.user_index]) if known else 0.0
-    recent = np.asarray(row.recent_posts, np.int64)
-    total, count = total + tables.post_message[recent].sum(0), count + len(recent)
-    if len(row.query_tokens) or len(row.profile_tags):
-        virtual_weight = max(count, 1.0)
-        virtual = _mean(tables.token_message, row.query_tokens) + _mean(tables.tag_message, row.profile_tags)
-        total, count = total + virtual_weight * virtual, count + virtual_weight
-    vector: FloatArray = own + (total / max(count, 1.0) ** tables.alpha) @ tables.weight
+def virtual_post(tables: ServingTables, query_tokens: Sequence[int], tags: Sequence[int]) -> Float32Array | None:
+    """[d] the message of a post that nobody wrote: the query's text and the asked tags; None when both are empty."""
+    if not len(query_tokens) and not len(tags):
+        return None
+    message = np.zeros(tables.dim, np.float32)
+    if len(query_tokens):
+        message += tables.token_message[np.asarray(query_tokens)].mean(axis=0)
+    if len(tags):
+        message += tables.tag_message[np.asarray(tags)].mean(axis=0)
+    return message
+
+
+def user_vector(
+    tables: ServingTables,
+    user_index: int,
+    recent_posts: Sequence[int] = (),
+    query_tokens: Sequence[int] = (),
+    tags: Sequence[int] = (),
+) -> Float32Array:
+    """[d]; UNKNOWN_USER starts from an empty state. `recent_posts` are those not yet in the user's state."""
+    known = user_index != UNKNOWN_USER
+    own = tables.user_own[user_index] if known else tables.default_own
+    total = tables.user_state_sum[user_index].copy() if known else np.zeros(tables.dim, np.float32)
+    count = float(tables.user_state_count[user_index]) if known else 0.0
+    if len(recent_posts):
+        total += tables.post_message[np.asarray(recent_posts)].sum(axis=0)
+        count += len(recent_posts)
+    query = virtual_post(tables, query_tokens, tags)
+    if query is not None:
+        total += query
+        count += 1
+    vector: Float32Array = own + tables.weight @ (total / np.float32(max(count, 1.0) ** tables.alpha))
     return vector
 
 
-def recommend_eager(tables: ServingTables, row: Row) -> FloatArray:
-    """Score of every post for one row, [num_posts]; -inf where the row forbids the post."""
-    scores = tables.post_vector @ user_vector(tables, row)
-    forbidden = np.zeros(len(scores), bool)
-    if row.restricted:
-        forbidden[:] = True
-        forbidden[np.asarray(row.allowed_posts, np.int64)] = False
-    forbidden[np.asarray(row.blocked_posts, np.int64)] = True
-    return np.where(forbidden, np.float32(-np.inf), scores).astype(np.float32)
+def recommend_eager(
+    tables: ServingTables,
+    user_index: int,
+    recent_posts: Sequence[int] = (),
+    query_tokens: Sequence[int] = (),
+    tags: Sequence[int] = (),
+    blocked: Sequence[int] = (),
+) -> Float32Array:
+    """[num_posts] scores; `blocked` posts (excluded, seen, filtered out) score BLOCKED_SCORE."""
+    scores: Float32Array = tables.post_vector @ user_vector(tables, user_index, recent_posts, query_tokens, tags)
+    scores[np.asarray(blocked, np.int64)] = BLOCKED_SCORE
+    return scores
 
 
-def _mean(table: FloatArray, rows: object) -> FloatArray:
-    chosen = np.asarray(rows, np.int64)
-    return table[chosen].mean(0) if len(chosen) else np.zeros(table.shape[1], np.float32)
+def user_vectors(tables: ServingTables, users: Int32Array) -> Float32Array:
+    """[n, d] of known users who ask without anything new."""
+    count = np.maximum(tables.user_state_count[users], 1.0)[:, None] ** np.float32(tables.alpha)
+    vectors: Float32Array = tables.user_own[users] + (tables.user_state_sum[users] / count) @ tables.weight.T
+    return vectors
+
+
+def score_users(tables: ServingTables, users: Int32Array) -> Float32Array:
+    """[n, num_posts]"""
+    scores: Float32Array = user_vectors(tables, users) @ tables.post_vector.T
+    return scores

@@ -65,11 +65,11 @@ class MemoryQueue:
             for number in self._current(receipt_handles):
                 del self._messages[number]
 
-    def release(self, receipt_handles: Sequence[str]) -> None:
+    def release(self, receipt_handles: Sequence[str], after_seconds: int = 0) -> None:
         with self._changed:
             self._require_reachable()
             for number in self._current(receipt_handles):
-                self._messages[number].visible_at = self.clock.now()
+                self._messages[number].visible_at = self.clock.now() + after_seconds
             self._changed.notify_all()
 
     def depth(self) -> QueueDepth:

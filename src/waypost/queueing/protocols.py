@@ -57,8 +57,8 @@ class RequestQueue(Protocol):
     def delete(self, receipt_handles: Sequence[str]) -> None:
         """These are done. A stale handle is no error: that message may come again."""
 
-    def release(self, receipt_handles: Sequence[str]) -> None:
-        """Make these visible again at once."""
+    def release(self, receipt_handles: Sequence[str], after_seconds: int = 0) -> None:
+        """Make these visible again, at once or after whole seconds. A stale handle is no error."""
 
     def depth(self) -> QueueDepth:
         """How many wait and how many are being worked on."""

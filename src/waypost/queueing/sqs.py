@@ -77,13 +77,13 @@ class SqsQueue:
                     Entries=[{"Id": str(i), "ReceiptHandle": handle} for i, handle in enumerate(handles)],
                 )
 
-    def release(self, receipt_handles: Sequence[str]) -> None:
+    def release(self, receipt_handles: Sequence[str], after_seconds: int = 0) -> None:
         for handles in _tens(receipt_handles):
             with self._reachable("release to"):
                 self._client.change_message_visibility_batch(
                     QueueUrl=self._url,
                     Entries=[
-                        {"Id": str(i), "ReceiptHandle": handle, "VisibilityTimeout": 0}
+                        {"Id": str(i), "ReceiptHandle": handle, "VisibilityTimeout": after_seconds}
                         for i, handle in enumerate(handles)
                     ],
                 )

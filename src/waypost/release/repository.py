@@ -26,14 +26,18 @@ def assemble(
     backend: Backend,
     device: Device,
     name: str = MODEL_NAME,
+    companions: Iterable[str] = (),
 ) -> Path:
-    """Write the version and its config under `folder`; returns the version's folder. Other versions are left alone."""
+    """Write the version and its config under `folder`; returns the version's folder. Other versions are left alone.
+
+    `companions` are files of the release to lie beside the model; Triton does not read them.
+    """
     model_folder = folder / name
     model_folder.mkdir(parents=True, exist_ok=True)
     scratch = folder / f".{name}-{version}-{os.getpid()}"
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir()
-    for path, body in _version_files(files, sizes, backend).items():
+    for path, body in {**_version_files(files, sizes, backend), **{path: files[path] for path in companions}}.items():
         _write(scratch / path, body)
     target = model_folder / str(version)
     if target.exists():  # the same release again, or what a killed worker left: never trusted, always replaced

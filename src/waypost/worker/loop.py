@@ -38,6 +38,7 @@ LONG_POLL_SECONDS = 2  # SQS allows 20; a stop waits for the polls under way, an
 NOT_READY_SECONDS = 0.05  # how soon a release that was just loaded gets its first request
 QUEUE_DOWN_SECONDS = 1.0  # between two looks at a queue that is down
 TRITON_DOWN_SECONDS = 0.2  # before the next batch, so that a Triton that is down is not a spinning queue
+GATEWAY_GONE_SECONDS = 1  # before its messages come again: by then most are late and dropped, as they should be
 FINISHERS = 4  # batches whose replies are on their way at once
 logger = logging.getLogger(__name__)
 
@@ -71,10 +72,11 @@ class WorkerLoop:
         receivers: int,
         fault: Fault = NO_FAULT,
         clock: Clock | None = None,
+        long_poll_seconds: float = LONG_POLL_SECONDS,
     ) -> None:
         self._queue, self._keyring, self._answerer, self._replies = queue, keyring, answerer, replies
         self._metrics, self._ready, self._batch, self._fault = metrics, ready, batch, fault
-        self._clock = clock or SystemClock()
+        self._clock, self._long_poll_seconds = clock or SystemClock(), long_poll_seconds
         self._handoff = Handoff(batch)
         self._stop = threading.Event()
         self._finishers = ThreadPoolExecutor(FINISHERS, thread_name_prefix="finisher")
@@ -103,8 +105,9 @@ class WorkerLoop:
 
     @property
     def alive(self) -> bool:
-        """Every receiver runs; a process in which one died must be replaced."""
-        return self._stop.is_set() or all(receiver.is_alive() for receiver in self._receivers)
+        """No receiver died; a process in which one did must be replaced."""
+        begun = [receiver for receiver in self._receivers if receiver.ident is not None]
+        return self._stop.is_set() or all(receiver.is_alive() for receiver in begun)
 
     def _receive(self) -> None:
         """One receiver."""
@@ -113,7 +116,7 @@ class WorkerLoop:
                 self._stop.wait(NOT_READY_SECONDS)
                 continue
             try:
-                deliveries = self._queue.receive(MAX_BATCH, LONG_POLL_SECONDS)
+                deliveries = self._queue.receive(MAX_BATCH, self._long_poll_seconds)
                 self._queue_was_down = False
             except QueueUnavailable as error:
                 self._note_queue_down(error)
@@ -204,7 +207,7 @@ class WorkerLoop:
         except GatewayUnavailable as error:
             self._metrics.unavailable.labels("gateway").inc()
             logger.warning("a gateway is unavailable, messages go back", extra={"cause": str(error)})
-            self._give_back([one.accepted.delivery for one in group])
+            self._give_back([one.accepted.delivery for one in group], GATEWAY_GONE_SECONDS)
             return []
         except RejectedError as error:
             for one in group:
@@ -221,12 +224,12 @@ class WorkerLoop:
             logger.error("a message could not be answered", exc_info=error)
         self._delete([accepted.delivery.receipt_handle])
 
-    def _give_back(self, deliveries: Sequence[Delivery]) -> None:
+    def _give_back(self, deliveries: Sequence[Delivery], after_seconds: int = 0) -> None:
         if not deliveries:
             return
         self._metrics.messages.labels("released").inc(len(deliveries))
         try:
-            self._queue.release([delivery.receipt_handle for delivery in deliveries])
+            self._queue.release([delivery.receipt_handle for delivery in deliveries], after_seconds)
         except QueueUnavailable:
             self._metrics.unavailable.labels(
                 "queue"

@@ -1,0 +1,90 @@
+"""The holdout: what the model is judged on, cut so that it could not have seen it.
+
+Where interactions carry times the last share of them is held out (a temporal split: yesterday predicts today); a graph without
+times gets a random share per user. A pair that is also in the training part is dropped from the holdout, since a seen post
+is never recommended, and a pair counts once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from waypost.graph.tensors import NO_TIME, GraphTensors, Int32Array, Int64Array, Interactions
+
+TIMED_SHARE = 0.5  # with fewer timed interactions than this, "the last ones" would say little about the whole
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    train: Interactions
+    holdout_user: Int32Array  # [num_holdout] distinct (user, post) pairs, sorted by user and post
+    holdout_post: Int32Array  # [num_holdout]
+    boundary: int  # microseconds since the epoch: the first held-out moment; NO_TIME for a random split
+    temporal: bool
+
+
+def split(tensors: GraphTensors, share: float, seed: int) -> Split:
+    """Cut `share` of the interactions off: the last by time where times exist, else a random part of every user."""
+    interactions = tensors.interactions
+    timed = interactions.created_at != NO_TIME
+    if len(interactions) and timed.mean() >= TIMED_SHARE:
+        boundary = _boundary(interactions.created_at[timed], share)
+        held = timed & (interactions.created_at >= boundary)
+        return _without_repeats(interactions, held, tensors.num_posts, boundary, temporal=True)
+    held = _random_per_user(interactions, tensors.num_posts, share, seed)
+    return _without_repeats(interactions, held, tensors.num_posts, NO_TIME, temporal=False)
+
+
+def post_birth(tensors: GraphTensors) -> Int64Array:
+    """[num_posts] microseconds: when the post came to be, never after its first interaction; NO_TIME where unknown."""
+    latest = np.iinfo(np.int64).max
+    birth = np.where(tensors.post_created_at == NO_TIME, latest, tensors.post_created_at)
+    interactions = tensors.interactions
+    timed = interactions.created_at != NO_TIME
+    np.minimum.at(birth, interactions.post[timed], interactions.created_at[timed])
+    return np.where(birth == latest, NO_TIME, birth)
+
+
+def _boundary(times: Int64Array, share: float) -> int:
+    """The moment from which on about `share` of the interactions lie; equal times stay together."""
+    position = min(len(times) - 1, int(len(times) * (1.0 - share)))
+    return int(np.partition(times, position)[position])
+
+
+def _random_per_user(
+    interactions: Interactions, num_posts: int, share: float, seed: int
+) -> NDArray[np.bool_]:
+    """Hold out floor(share · distinct posts + a coin toss of the rest) pairs of each user, never the only one."""
+    pair = _pair_key(interactions, num_posts)
+    keys, inverse = np.unique(pair, return_inverse=True)
+    user = keys // max(num_posts, 1)
+    generator = np.random.default_rng(seed)
+    order = np.lexsort((generator.random(len(keys)), user))
+    first = np.searchsorted(user, user)  # keys are sorted by user
+    count = np.bincount(user, minlength=int(user.max(initial=-1)) + 1)[user]
+    rank = np.empty(len(keys), np.int64)
+    rank[order] = np.arange(len(keys)) - first[order]
+    quota = np.minimum(np.floor(share * count + generator.random(int(user.max(initial=-1)) + 1)[user]), count - 1)
+    return (rank < quota)[inverse]
+
+
+def _without_repeats(
+    interactions: Interactions, held: NDArray[np.bool_], num_posts: int, boundary: int, *, temporal: bool
+) -> Split:
+    pair = _pair_key(interactions, num_posts)
+    fresh = np.setdiff1d(pair[held], pair[~held])  # sorted and distinct
+    return Split(
+        train=interactions.take(~held),
+        holdout_user=(fresh // max(num_posts, 1)).astype(np.int32),
+        holdout_post=(fresh % max(num_posts, 1)).astype(np.int32),
+        boundary=boundary,
+        temporal=temporal,
+    )
+
+
+def _pair_key(interactions: Interactions, num_posts: int) -> NDArray[Any]:
+    return interactions.user.astype(np.int64) * max(num_posts, 1) + interactions.post

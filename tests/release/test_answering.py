@@ -1,0 +1,149 @@
+"""Filters, seen posts and order against a brute-force reference, through the release's own model file."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tokenizers import Tokenizer
+
+from tests.factories import a_tokenizer, some_tables, some_tensors
+from waypost.exporter.contents import build_lookups
+from waypost.exporter.onnx_graph import to_onnx
+from waypost.model.serving import recommend_eager
+from waypost.model.signature import Row
+from waypost.questions import Answer, Question, TagFilter
+from waypost.release import lookups
+from waypost.release.answering import LIGHT_LIST, Answerer
+from waypost.release.onnx_runner import load_onnx
+from waypost.stages import StageTimer
+
+TENSORS = some_tensors()
+TABLES = some_tables(TENSORS)
+LOOKUPS = lookups.from_bytes(lookups.to_bytes(build_lookups(TENSORS, TABLES)))
+ANSWERER = Answerer(7, LOOKUPS, Tokenizer.from_str(a_tokenizer()), load_onnx(to_onnx(TABLES), threads=1))
+KNOWN, WITHOUT_HISTORY, UNKNOWN = 50, 10, 99
+
+
+def ask(question: Question) -> Answer:
+    return ANSWERER.answer([question], StageTimer())[0]
+
+
+def posts_of(answer: Answer) -> list[int]:
+    return [post_id for post_id, _ in answer.items]
+
+
+def seen_by(user_id: int) -> set[int]:
+    row = int(np.searchsorted(TENSORS.user_ids, user_id))
+    return set(TENSORS.post_ids[TENSORS.interactions.post[TENSORS.interactions.user == row]].tolist())
+
+
+def tags_of(post_id: int) -> set[str]:
+    return {TENSORS.tag_names[tag].lower() for tag in TENSORS.post_tags.row(post_id - 1000)}
+
+
+def passes(post_id: int, tags: TagFilter) -> bool:
+    carried = tags_of(post_id)
+    return (
+        (not tags.any or any(name.lower() in carried for name in tags.any))
+        and all(name.lower() in carried for name in tags.all)
+        and not any(name.lower() in carried for name in tags.none)
+    )
+
+
+names = st.lists(st.sampled_from(["Tag0", "tag1", "TAG2", "tag3", "nowhere"]), max_size=2).map(tuple)
+post_ids = st.lists(st.integers(995, 1035), max_size=12).map(tuple)
+questions = st.builds(
+    Question,
+    user_id=st.sampled_from([10, 20, 50, 120, 99, -1]),
+    k=st.integers(1, 100),
+    recent_post_ids=post_ids,
+    exclude_post_ids=post_ids,
+    tags=st.builds(TagFilter, names, names, names),
+    query=st.sampled_from([None, "", "beach train", "unheard of"]),
+    exclude_seen=st.booleans(),
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(questions)
+def test_the_answer_holds_k_eligible_posts_whenever_there_are_k(question: Question) -> None:
+    forbidden = set(question.exclude_post_ids)
+    if question.exclude_seen:
+        forbidden |= set(question.recent_post_ids)
+        if question.user_id in TENSORS.user_ids:
+            forbidden |= seen_by(question.user_id)
+    eligible = {p for p in TENSORS.post_ids.tolist() if p not in forbidden and passes(p, question.tags)}
+    answer = ask(question)
+    got = posts_of(answer)
+    assert set(got) <= eligible
+    assert len(got) == len(set(got)) == min(question.k, len(eligible))
+    scores = [score for _, score in answer.items]
+    assert [(-s, p) for p, s in answer.items] == sorted((-s, p) for p, s in answer.items), scores
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(questions, min_size=1, max_size=8))
+def test_a_batch_answers_as_each_question_alone(batch: list[Question]) -> None:
+    for together, alone in zip(ANSWERER.answer(batch, StageTimer()), [ask(q) for q in batch], strict=True):
+        assert posts_of(together) == posts_of(alone)
+        assert together.source == alone.source
+
+
+def test_a_known_user_is_ranked_by_the_model() -> None:
+    answer = ask(Question(KNOWN, k=5))
+    row = int(np.searchsorted(TENSORS.user_ids, KNOWN))
+    scores = recommend_eager(TABLES, Row(row, blocked_posts=LOOKUPS.seen_rows(row)))
+    assert (answer.source, answer.model_version) == ("graphsage", 7)
+    assert posts_of(answer) == (1000 + np.argsort(-scores)[:5]).tolist()
+
+
+@pytest.mark.parametrize("user_id", [WITHOUT_HISTORY, UNKNOWN])
+def test_a_user_of_whom_nothing_is_known_gets_what_is_popular(user_id: int) -> None:
+    answer = ask(Question(user_id, k=4))
+    counts = np.bincount(
+        np.unique(TENSORS.interactions.user.astype(np.int64) * 30 + TENSORS.interactions.post) % 30, minlength=30
+    )
+    assert answer.source == "popular"
+    assert posts_of(answer) == (1000 + np.argsort(-counts, kind="stable")[:4]).tolist()
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        Question(UNKNOWN, recent_post_ids=(1003,)),
+        Question(UNKNOWN, query="beach"),
+        Question(UNKNOWN, tags=TagFilter(any=("tag1",))),
+        Question(WITHOUT_HISTORY, recent_post_ids=(1003,)),
+    ],
+)
+def test_recent_posts_a_query_or_tags_let_the_model_rank_for_a_stranger(question: Question) -> None:
+    assert ask(question).source == "graphsage"
+
+
+def test_recent_posts_change_the_very_next_answer_and_leave_the_list() -> None:
+    before = posts_of(ask(Question(KNOWN, k=10)))
+    after = posts_of(ask(Question(KNOWN, k=10, recent_post_ids=(before[0],))))
+    assert before[0] not in after
+    assert after != before[1:] + after[-1:]
+
+
+def test_a_recent_post_that_the_night_had_already_changes_nothing() -> None:
+    seen = sorted(seen_by(KNOWN))[0]
+    assert ask(Question(KNOWN, recent_post_ids=(seen, seen))).items == ask(Question(KNOWN)).items
+
+
+def test_recent_posts_that_the_release_does_not_know_are_left_out() -> None:
+    assert ask(Question(UNKNOWN, recent_post_ids=(5, 2**63 - 1, -(2**63)))).source == "popular"
+
+
+def test_an_unknown_tag_matches_no_post() -> None:
+    assert ask(Question(KNOWN, tags=TagFilter(all=("nowhere",)))).items == ()
+
+
+def test_a_row_with_a_long_list_does_not_change_its_neighbours_answers() -> None:
+    long = Question(KNOWN, exclude_post_ids=tuple(range(1000, 1000 + LIGHT_LIST + 1)))
+    together = ANSWERER.answer([long, Question(KNOWN)], StageTimer())
+    assert together[0].items == ()
+    assert together[1].items == ask(Question(KNOWN)).items

@@ -1,0 +1,230 @@
+"""The worker's follower on a real Triton and a real S3: what it serves, and what it never serves."""
+
+from __future__ import annotations
+
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from tests.factories import a_release
+from waypost.clock import ManualClock
+from waypost.errors import StoreUnavailable, TritonUnavailable
+from waypost.objects.protocols import StoredObject
+from waypost.objects.s3 import S3ObjectStore, s3_client
+from waypost.questions import Question
+from waypost.release.repository import remove_model
+from waypost.release.store import move_pointer, next_version, publish, read_pointer, roll_back
+from waypost.release.triton import TritonModel
+from waypost.settings import AwsAccess, EmbeddedStack
+from waypost.stages import StageTimer
+from waypost.worker.follow import PROBE_VALID_SECONDS, REFUSED_RETRY_SECONDS, ModelFolder, ReleaseFollower
+
+CLOCK = ManualClock()
+
+
+class StoreThatGoesAway(S3ObjectStore):
+    """A real S3 behind a switch."""
+
+    away = False
+
+    def get(self, key: str) -> StoredObject | None:
+        if self.away:
+            raise StoreUnavailable("away")
+        return super().get(key)
+
+
+@pytest.fixture
+def store(aws_access: AwsAccess, bucket: str) -> StoreThatGoesAway:
+    return StoreThatGoesAway(s3_client(aws_access), bucket)
+
+
+@pytest.fixture
+def triton(triton_stack: EmbeddedStack) -> Iterator[TritonModel]:
+    model = TritonModel(triton_stack.triton_url, 5, 30)
+    yield model
+    with suppress(TritonUnavailable):  # a test that loaded nothing
+        model.unload()
+    model.close()
+    remove_model(Path(triton_stack.triton_repository), model.name)
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock()
+
+
+@pytest.fixture
+def follower(
+    store: StoreThatGoesAway, triton: TritonModel, triton_stack: EmbeddedStack, tmp_path: Path, clock: ManualClock
+) -> ReleaseFollower:
+    return a_follower(store, triton, triton_stack, tmp_path, clock)
+
+
+def a_follower(
+    store: StoreThatGoesAway, triton: TritonModel, stack: EmbeddedStack, kept: Path, clock: ManualClock
+) -> ReleaseFollower:
+    folder = ModelFolder(Path(stack.triton_repository), "python", "cpu")
+    return ReleaseFollower(store, triton, folder, kept / "kept", clock)
+
+
+def published(store: StoreThatGoesAway, seed: int = 0, break_file: str | None = None) -> int:
+    """Publish a release and point to it; `break_file` is cut after publishing. Returns its version."""
+    held = read_pointer(store)
+    version = next_version(held)
+    files, facts = a_release(version=version, seed=seed)
+    name = f"{version}-{uuid.uuid4().hex[:6]}"
+    publish(store, name, files, facts)
+    if break_file:
+        found = store.get(f"releases/{name}/{break_file}")
+        assert found is not None
+        store.put_if(f"releases/{name}/{break_file}", found.body[:-1], found.etag)
+    move_pointer(store, held, name, version, "test", CLOCK)
+    return version
+
+
+def answers(follower: ReleaseFollower) -> tuple[int | None, str]:
+    answer = follower.answer([Question(50, k=3)], StageTimer())[0]
+    return answer.model_version, answer.source
+
+
+def test_before_the_first_release_nothing_is_served_and_nothing_breaks(follower: ReleaseFollower) -> None:
+    follower.look()
+    assert not follower.ready()
+    with pytest.raises(TritonUnavailable, match="no release"):
+        answers(follower)
+
+
+def test_the_pointer_is_followed_forth_and_back(follower: ReleaseFollower, store: StoreThatGoesAway) -> None:
+    assert published(store, seed=0) == 1
+    follower.look()
+    assert answers(follower) == (1, "graphsage")
+    assert published(store, seed=1) == 2
+    follower.look()
+    follower.look()
+    assert answers(follower) == (2, "graphsage")
+    roll_back(store, None, "test", CLOCK)
+    follower.look()
+    follower.look()
+    assert answers(follower) == (1, "graphsage")
+    assert follower.ready()
+
+
+@pytest.mark.parametrize("path", ["model.onnx", "lookups.safetensors", "golden.json", "tokenizer.json", "popular.json"])
+def test_a_truncated_release_is_never_served_and_the_old_one_goes_on(
+    follower: ReleaseFollower, store: StoreThatGoesAway, path: str
+) -> None:
+    published(store)
+    follower.look()
+    published(store, seed=1, break_file=path)
+    follower.look()
+    follower.look()
+    assert answers(follower) == (1, "graphsage")
+    assert follower.ready()
+
+
+def test_a_release_that_answers_wrongly_is_never_served(follower: ReleaseFollower, store: StoreThatGoesAway) -> None:
+    published(store)
+    follower.look()
+    held = read_pointer(store)
+    files, facts = a_release(version=2, seed=1)
+    publish(store, "liar", {**files, "model.onnx": a_release(seed=2)[0]["model.onnx"]}, facts)
+    move_pointer(store, held, "liar", 2, "test", CLOCK)
+    follower.look()
+    follower.look()
+    assert answers(follower) == (1, "graphsage")
+
+
+def test_a_refused_release_is_tried_again_after_a_while(
+    follower: ReleaseFollower, store: StoreThatGoesAway, clock: ManualClock
+) -> None:
+    published(store, break_file="golden.json")
+    follower.look()
+    held = read_pointer(store)
+    assert held is not None
+    key = f"releases/{held.pointer.release}/golden.json"
+    found = store.get(key)
+    assert found is not None
+    store.put_if(key, a_release(version=1)[0]["golden.json"], found.etag)
+    follower.look()
+    assert follower.model_version is None
+    clock.sleep(REFUSED_RETRY_SECONDS)
+    follower.look()
+    assert answers(follower) == (1, "graphsage")
+
+
+def test_with_the_store_away_the_served_release_goes_on(follower: ReleaseFollower, store: StoreThatGoesAway) -> None:
+    published(store)
+    follower.look()
+    store.away = True
+    follower.look()
+    assert follower.ready()
+    assert answers(follower) == (1, "graphsage")
+
+
+def test_a_start_without_the_store_serves_the_release_kept_on_disk(
+    follower: ReleaseFollower,
+    store: StoreThatGoesAway,
+    triton: TritonModel,
+    triton_stack: EmbeddedStack,
+    tmp_path: Path,
+    clock: ManualClock,
+) -> None:
+    published(store)
+    follower.look()
+    store.away = True
+    again = a_follower(store, triton, triton_stack, tmp_path, clock)
+    again.look()
+    assert answers(again) == (1, "graphsage")
+
+
+def test_a_kept_release_that_was_damaged_is_not_served(
+    follower: ReleaseFollower,
+    store: StoreThatGoesAway,
+    triton: TritonModel,
+    triton_stack: EmbeddedStack,
+    tmp_path: Path,
+    clock: ManualClock,
+) -> None:
+    published(store)
+    follower.look()
+    store.away = True
+    (tmp_path / "kept" / "golden.json").write_bytes(b"{}")
+    again = a_follower(store, triton, triton_stack, tmp_path, clock)
+    again.look()
+    assert again.model_version is None
+
+
+def test_a_model_that_vanished_from_triton_is_loaded_again(
+    follower: ReleaseFollower, store: StoreThatGoesAway, triton: TritonModel
+) -> None:
+    published(store)
+    follower.look()
+    triton.unload()
+    with pytest.raises(TritonUnavailable):
+        answers(follower)
+    follower.look()
+    assert answers(follower) == (1, "graphsage")
+
+
+def test_readiness_is_a_right_answer_a_moment_ago(
+    follower: ReleaseFollower,
+    store: StoreThatGoesAway,
+    triton: TritonModel,
+    triton_stack: EmbeddedStack,
+    clock: ManualClock,
+) -> None:
+    published(store)
+    follower.look()
+    assert follower.ready()
+    clock.sleep(PROBE_VALID_SECONDS)
+    assert not follower.ready()
+    follower.look()
+    assert follower.ready()
+    triton.unload()
+    shutil.rmtree(Path(triton_stack.triton_repository) / triton.name)
+    follower.look()
+    assert not follower.ready()
