@@ -60,15 +60,18 @@ def some_tables(tensors: GraphTensors, num_tokens: int = 6, seed: int = 0, **cha
     pairs = csr_from_pairs(tensors.interactions.user, tensors.interactions.post, tensors.num_users)
     state = np.zeros((tensors.num_users, WIDTH), np.float32)
     np.add.at(state, np.repeat(np.arange(tensors.num_users), np.diff(pairs.indptr)), message[pairs.indices])
+    default_own = table(WIDTH)
+    user_own = table(tensors.num_users, WIDTH)
+    user_own[np.diff(pairs.indptr) == 0] = default_own  # the id of a user without interactions was never trained
     tables = ServingTables(
-        user_own=table(tensors.num_users, WIDTH),
+        user_own=user_own,
         user_state_sum=state,
         user_state_count=np.diff(pairs.indptr).astype(np.float32),
         post_message=message,
         post_vector=table(tensors.num_posts, WIDTH),
         token_message=table(num_tokens, WIDTH),
         tag_message=table(tensors.num_tags, WIDTH),
-        default_own=table(WIDTH),
+        default_own=default_own,
         weight=table(WIDTH, WIDTH),
         alpha=0.5,
     )

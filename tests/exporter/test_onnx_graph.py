@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tests.factories import some_tables, some_tensors
 from waypost.exporter.onnx_graph import IR_VERSION, OPSET, sizes_of, to_onnx
-from waypost.model.serving import recommend_eager
+from waypost.exporter.reference import reference_scores
 from waypost.model.signature import FORBIDDEN_SCORE, INPUTS, OUTPUTS, Row, pack
 from waypost.release.onnx_runner import load_onnx
 
@@ -37,7 +37,7 @@ rows = st.builds(
 def test_the_exported_model_answers_as_the_eager_one_whatever_is_batched_together(batch: list[Row]) -> None:
     outputs = INFER(dict(pack(batch, SIZES)))
     for row, indices, scores in zip(batch, outputs["post_index"], outputs["score"], strict=True):
-        eager = recommend_eager(TABLES, row)
+        eager = reference_scores(TABLES, row)
         allowed = np.isfinite(eager)
         count = min(int(allowed.sum()), SIZES.num_items)
         assert (scores[:count] > FORBIDDEN_SCORE / 2).all()
@@ -70,7 +70,7 @@ def test_a_graph_without_tags_or_text_exports_too(num_tags: int) -> None:
     tensors = some_tensors(num_tags=num_tags)
     tables = some_tables(tensors, num_tokens=0)
     outputs = load_onnx(to_onnx(tables), threads=1)(dict(pack([Row(1)], sizes_of(tables))))
-    np.testing.assert_allclose(outputs["score"][0], np.sort(recommend_eager(tables, Row(1)))[::-1], rtol=1e-4)
+    np.testing.assert_allclose(outputs["score"][0], np.sort(reference_scores(tables, Row(1)))[::-1], rtol=1e-4)
 
 
 def test_the_file_keeps_to_what_every_target_loads() -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 import boto3
 import psycopg2
 import pytest
+from psycopg2.extras import wait_select
 
 from waypost.errors import LocalStackError
 from waypost.local import stack
@@ -144,6 +145,20 @@ def test_rows_and_objects_survive_the_kill_of_their_servers(local_dir: Path) -> 
     assert execute(found.postgres_dsn, "SELECT name FROM tags") == [("sea",)]
     assert object_store(found)("key") == b"bytes"
     assert a_message_and_its_fate(found)["ApproximateNumberOfMessages"] == "1"
+
+
+def test_a_busy_backend_of_a_killed_postmaster_is_ended(local_dir: Path) -> None:
+    """It would go on until its statement ends, and as long as it does no new server may use the data."""
+    found = up(local_dir, "postgres")
+    with closing(psycopg2.connect(found.postgres_dsn, async_=True)) as connection:
+        wait_select(connection)
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT count(*) FROM generate_series(1, 1000000000000)")
+            backend = read_process(connection.info.backend_pid)
+            assert backend is not None
+            kill(local_dir, "postgres")
+            up(local_dir, "postgres")
+            assert not backend.is_alive()
 
 
 @pytest.mark.parametrize("seen", ["postgres.new", "run/aws.pid", "run/postgres.pid"])

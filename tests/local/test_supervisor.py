@@ -80,7 +80,8 @@ def test_a_recycled_pid_is_never_taken_for_ours(layout: Layout) -> None:
         Supervisor(layout).ensure(a_spec(layout))
         said = json.loads(layout.pid_file("aws").read_text())
         os.kill(said["pid"], signal.SIGKILL)
-        layout.pid_file("aws").write_text(json.dumps({**said, "pid": bystander.pid}))
+        recycled = {**said, "pid": bystander.pid, "started": said["started"] - 1000}  # its next owner began later
+        layout.pid_file("aws").write_text(json.dumps(recycled))
         assert Supervisor(layout).read_leader("aws") is None
         Supervisor(layout).ensure(a_spec(layout))
         assert bystander.poll() is None

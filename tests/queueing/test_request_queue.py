@@ -97,6 +97,15 @@ class TestRequestQueue:
         (again,) = under.queue.receive(10, 2)
         assert again.receive_count == 2
 
+    def test_a_message_released_for_later_comes_again_only_then(self, under: Under) -> None:
+        under.queue.send([a_body()])
+        (first,) = under.queue.receive(10, 2)
+        under.queue.release([first.receipt_handle], after_seconds=2)
+        under.pass_seconds(VISIBILITY_SECONDS + 0.1)
+        assert under.queue.receive(10, 0) == []
+        under.pass_seconds(VISIBILITY_SECONDS)
+        assert len(under.queue.receive(10, 2)) == 1
+
     def test_a_deleted_message_never_comes_again(self, under: Under) -> None:
         under.queue.send([a_body(str(i)) for i in range(12)])
         under.queue.delete([delivery.receipt_handle for delivery in receive_all(under.queue)])

@@ -11,7 +11,7 @@ from tokenizers import Tokenizer
 from tests.factories import a_tokenizer, some_tables, some_tensors
 from waypost.exporter.contents import build_lookups
 from waypost.exporter.onnx_graph import to_onnx
-from waypost.model.serving import recommend_eager
+from waypost.exporter.reference import reference_scores
 from waypost.model.signature import Row
 from waypost.questions import Answer, Question, TagFilter
 from waypost.release import lookups
@@ -94,7 +94,7 @@ def test_a_batch_answers_as_each_question_alone(batch: list[Question]) -> None:
 def test_a_known_user_is_ranked_by_the_model() -> None:
     answer = ask(Question(KNOWN, k=5))
     row = int(np.searchsorted(TENSORS.user_ids, KNOWN))
-    scores = recommend_eager(TABLES, Row(row, blocked_posts=LOOKUPS.seen_rows(row)))
+    scores = reference_scores(TABLES, Row(row, blocked_posts=LOOKUPS.seen_rows(row)))
     assert (answer.source, answer.model_version) == ("graphsage", 7)
     assert posts_of(answer) == (1000 + np.argsort(-scores)[:5]).tolist()
 

@@ -26,12 +26,18 @@ def build_lookups(tensors: GraphTensors, tables: ServingTables) -> Lookups:
         post_ids=tensors.post_ids,
         tag_names=tensors.tag_names,
         num_tokens=len(tables.token_message),
-        user_has_state=tables.user_state_count > 0,
+        user_has_state=_has_state(tables),
         seen=seen,
         tag_posts=_transposed(tensors.post_tags, tensors.num_tags),
         popular_posts=_most_popular_first(popularity),
         popularity=popularity,
     )
+
+
+def _has_state(tables: ServingTables) -> NDArray[np.bool_]:
+    """Whom the model knows by more than being somebody: by what he touched, or by what he wrote."""
+    somebody: NDArray[np.bool_] = np.abs(tables.user_own - tables.default_own).max(axis=1) > 1e-6
+    return somebody | (tables.user_state_count > 0)
 
 
 def _transposed(csr: Csr, num_columns: int) -> Csr:
@@ -52,9 +58,9 @@ def golden_rows(lookups: Lookups) -> list[Row]:
     rows = [Row(sizes.num_users, recent_posts=np.unique(recent)) for recent in posts]
     rows += [Row(sizes.num_users, recent_posts=[recent[0]], restricted=True, allowed_posts=recent) for recent in posts]
     if sizes.num_tokens:
-        rows += [Row(sizes.num_users, query_tokens=choose.integers(0, sizes.num_tokens, 4)) for _ in posts]
+        rows += [Row(sizes.num_users, query_tokens=choose.integers(0, sizes.num_tokens, 4).tolist()) for _ in posts]
     if sizes.num_tags:
-        rows += [Row(sizes.num_users, profile_tags=choose.integers(0, sizes.num_tags, 2)) for _ in posts]
+        rows += [Row(sizes.num_users, profile_tags=choose.integers(0, sizes.num_tags, 2).tolist()) for _ in posts]
     known = np.flatnonzero(lookups.user_has_state)
     users = choose.choice(known, min(GOLDEN_USERS, len(known)), replace=False) if len(known) else known
     return rows + [Row(int(user), blocked_posts=lookups.seen_rows(int(user))[:GOLDEN_BLOCKED]) for user in users]

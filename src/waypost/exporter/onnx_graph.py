@@ -31,7 +31,7 @@ def sizes_of(tables: ServingTables) -> Sizes:
 
 
 def to_onnx(tables: ServingTables) -> bytes:
-    """The served model as one ONNX file, checked. It answers what `recommend_eager` answers from the same tables."""
+    """The served model as one ONNX file, checked. It answers what `reference_scores` answers from the same tables."""
     text = resources.files("waypost.exporter").joinpath("served.onnxtxt").read_text(encoding="utf-8")
     model = onnx.parser.parse_model(_without_comments(text))
     for name, array in _initializers(tables).items():
@@ -53,7 +53,7 @@ def _initializers(tables: ServingTables) -> dict[str, NDArray[Any]]:
         "post_vector": _with_zero_row(np.hstack([tables.post_vector, ones])),
         "token_message": _with_zero_row(tables.token_message),
         "tag_message": _with_zero_row(tables.tag_message),
-        "weight": np.ascontiguousarray(tables.weight),
+        "weight": np.ascontiguousarray(tables.weight.T),
         "alpha": np.array(tables.alpha, np.float32),
         "num_posts": np.array([[sizes.num_posts]], np.int32),
         "num_tokens": np.array([[sizes.num_tokens]], np.int32),

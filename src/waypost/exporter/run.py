@@ -23,10 +23,11 @@ from waypost.errors import NoRelease, PipelineError, Superseded
 from waypost.exporter.contents import ask_golden, build_lookups, golden_rows
 from waypost.exporter.onnx_graph import IR_VERSION, OPSET, sizes_of, to_onnx
 from waypost.exporter.proving import require_target, scratch_triton
+from waypost.exporter.reference import reference_scores
 from waypost.graph.store import CachedGraph, load_tensors
 from waypost.logs import stage
 from waypost.model.checkpoint import Checkpoint, latest_checkpoint, load_checkpoint
-from waypost.model.serving import ServingTables, recommend_eager
+from waypost.model.serving import ServingTables
 from waypost.model.signature import SIGNATURE_VERSION, Device, Row, Sizes
 from waypost.objects.bundle import MANIFEST, describe
 from waypost.objects.protocols import ObjectStore
@@ -135,7 +136,7 @@ def build_release(checkpoint: Checkpoint, graph: CachedGraph, held: HeldPointer 
 def require_equal(tables: ServingTables, rows: list[Row], asked: Golden) -> None:
     """Raises PipelineError when the exported model's scores are not the eager model's."""
     for row, posts, scores in zip(rows, asked.post_index, asked.score, strict=True):
-        eager = recommend_eager(tables, row)[posts]
+        eager = reference_scores(tables, row)[posts]
         scale = float(np.abs(eager).max()) or 1.0
         real = scores > np.float32(-1e29)
         if not np.allclose(scores[real], eager[real], rtol=0, atol=EAGER_TOLERANCE * scale):

@@ -7,18 +7,15 @@ degraded.
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
-import os
 import signal
 import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import uvloop
 
+from waypost.announcing import announced
 from waypost.clock import SystemClock
 from waypost.errors import SettingsError
 from waypost.faults import Fault, parse_fault
@@ -109,7 +106,8 @@ async def _serve_until_signal(
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    with published(found_at, sockets):
+    url, metrics_url = url_of(sockets.public), f"{url_of(sockets.metrics)}/metrics"
+    with announced(found_at, url, metrics_url):
         await serve(settings, outside, sockets, keys, fault, stop)
 
 
@@ -146,23 +144,6 @@ async def _reload_keys(keys: ApiKeys) -> None:
     while True:
         await asyncio.sleep(KEYS_SECONDS)
         await asyncio.to_thread(keys.reload)
-
-
-@contextmanager
-def published(path: Path | None, sockets: Sockets) -> Iterator[None]:
-    """Where this gateway is, for `waypost local status`, as long as it is there."""
-    if path is None:
-        yield
-        return
-    content = {"pid": os.getpid(), "url": url_of(sockets.public), "metrics_url": f"{url_of(sockets.metrics)}/metrics"}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    new = path.with_suffix(".new")
-    new.write_text(json.dumps(content))
-    new.replace(path)  # a reader never sees half of it
-    try:
-        yield
-    finally:
-        path.unlink(missing_ok=True)
 
 
 def _loop_factory() -> type[asyncio.AbstractEventLoop]:

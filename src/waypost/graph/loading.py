@@ -105,8 +105,8 @@ def load_directory(dsn: str, directory: Path) -> LoadReport:
     with _connected(dsn) as connection, connection.cursor() as cursor, ExitStack() as sources:
         _prepare(cursor)
         columns = {table: _read_columns(cursor, table) for table in COLUMNS}
-        progress = Progress(logger, "graph directory read", "rows")
-        staged = {file.table: _copy(cursor, file, columns[file.table], progress, sources) for file in files}
+        with Progress(logger, "graph directory read", "rows") as progress:
+            staged = {file.table: _copy(cursor, file, columns[file.table], progress, sources) for file in files}
         reports = [_merge(cursor, staged[table]) for table in (*KEYS, *LINKS) if table in staged]
         connection.commit()
     return LoadReport(tuple(reports), time.monotonic() - started)

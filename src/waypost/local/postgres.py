@@ -8,7 +8,6 @@ folder is opened to everybody. fsync stays on: the data of a killed machine is a
 from __future__ import annotations
 
 import os
-import pwd
 import shutil
 import signal
 from collections.abc import Iterator
@@ -27,10 +26,10 @@ from waypost.local.layout import PRIVATE_FOLDER, Layout, save_private
 from waypost.local.ports import LOOPBACK
 from waypost.local.secrets import PostgresPasswords
 from waypost.local.supervisor import PartSpec, Supervisor, private_environment
+from waypost.local.unprivileged import as_unprivileged, unprivileged_id
 
 DATABASE = "waypost"
 SUPERUSER, OWNER, READER = "postgres", "waypost", "waypost_reader"
-UNPRIVILEGED_USER = "nobody"  # there on every Linux
 INITDB_SECONDS = 60.0
 RECOVERY_SECONDS = 180.0  # after a kill, all WAL since the last checkpoint is replayed: up to max_wal_size
 _STATUS_LINE = 7  # of postmaster.pid, counted from 0
@@ -61,7 +60,7 @@ def postgres_spec(layout: Layout, port: int, passwords: PostgresPasswords, super
     options = [option for name, value in SERVER_SETTINGS.items() for option in ("-c", f"{name}={value}")]
     return PartSpec(
         name="postgres",
-        command=(*_unprivileged(), str(_binary("postgres")), "-D", str(layout.postgres), "-p", str(port), *options),
+        command=(*as_unprivileged(), str(_binary("postgres")), "-D", str(layout.postgres), "-p", str(port), *options),
         environment=private_environment(layout.root),
         working_dir=layout.root,
         is_ready=lambda: _says_ready(layout) and answers(superuser_dsn(port, passwords)),
@@ -87,7 +86,7 @@ def _create_data_folder(layout: Layout, passwords: PostgresPasswords, supervisor
     password_file = layout.root / "secrets" / "initdb"
     save_private(password_file, passwords.superuser)
     if os.geteuid() == 0:
-        os.chown(draft, _owner_id(), -1)
+        os.chown(draft, unprivileged_id(), -1)
     try:
         supervisor.run_to_end(
             "postgres", _initdb(draft, password_file), private_environment(layout.root), INITDB_SECONDS
@@ -99,7 +98,7 @@ def _create_data_folder(layout: Layout, passwords: PostgresPasswords, supervisor
 
 def _initdb(folder: Path, password_file: Path) -> tuple[str, ...]:
     return (
-        *_unprivileged(), str(_binary("initdb")), "-D", str(folder), "-U", SUPERUSER, f"--pwfile={password_file}",
+        *as_unprivileged(), str(_binary("initdb")), "-D", str(folder), "-U", SUPERUSER, f"--pwfile={password_file}",
         "--auth=scram-sha-256", "--encoding=UTF8", "--locale-provider=builtin", "--locale=C.UTF-8", "--no-instructions",
         "--sync-method=syncfs",  # one call for a thousand files
     )  # fmt: skip
@@ -194,25 +193,8 @@ def _binary(name: str) -> Path:
     return Path(package.origin).parent / "pginstall18" / "bin" / name
 
 
-def _unprivileged() -> tuple[str, ...]:
-    """The command that runs another one as `nobody`; empty when we are not root."""
-    if os.geteuid() != 0:
-        return ()
-    setpriv = shutil.which("setpriv")
-    if setpriv is None:
-        raise LocalStackError("setpriv is missing, PostgreSQL cannot run as root", "apt-get install util-linux")
-    return (
-        setpriv, f"--reuid={UNPRIVILEGED_USER}", f"--regid={pwd.getpwnam(UNPRIVILEGED_USER).pw_gid}", "--clear-groups",
-        "--inh-caps=-all,+dac_override", "--ambient-caps=-all,+dac_override", "--no-new-privs",
-    )  # fmt: skip
-
-
-def _owner_id() -> int:
-    return os.geteuid() or pwd.getpwnam(UNPRIVILEGED_USER).pw_uid
-
-
 def _check_owner(folder: Path) -> None:
-    if folder.stat().st_uid != _owner_id():
+    if folder.stat().st_uid != unprivileged_id():
         raise LocalStackError(
             f"{folder} belongs to another user", "start as that user, or use another WAYPOST_LOCAL_DIR"
         )

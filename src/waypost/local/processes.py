@@ -10,6 +10,7 @@ written.
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import time
@@ -18,7 +19,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from waypost.local.unprivileged import as_unprivileged
+
 POLL_SECONDS = 0.02  # how often a wait looks again
+_FIND_SECONDS = 10.0
 _KILL_WAIT_SECONDS = 5.0  # SIGKILL is not refused; only a process in disk wait takes longer
 _STATE, _THREADS, _START_TIME = 0, 17, 19  # fields 3, 20 and 22 of /proc/<pid>/stat, from the state on; see proc(5)
 
@@ -59,22 +63,47 @@ def keep_child(child: subprocess.Popen[bytes]) -> Process | None:
 def read_holders(path: Path) -> list[Process]:
     """Every process but this one that has `path` open, also where the file was deleted since."""
     names = {str(path), f"{path} (deleted)"}
-    pids = (int(entry) for entry in os.listdir("/proc") if entry.isdecimal() and int(entry) != os.getpid())
-    found = (read_process(pid) for pid in pids if names & _open_files(pid))
+    pids = {int(entry) for entry in os.listdir("/proc") if entry.isdecimal()} - {os.getpid()}
+    files = {pid: _open_files(pid) for pid in pids}
+    holders = {pid for pid, open_files in files.items() if open_files is not None and names & open_files}
+    hidden = [pid for pid, open_files in files.items() if open_files is None]
+    found = (read_process(pid) for pid in sorted(holders | _find_as_unprivileged(names, hidden)))
     return [process for process in found if process is not None]
 
 
-def _open_files(pid: int) -> set[str]:
+def _open_files(pid: int) -> set[str] | None:
+    """None: not for us to see."""
     try:
-        return {_link(entry.path) for entry in os.scandir(f"/proc/{pid}/fd")}
-    except OSError:  # ended meanwhile, or another user's
+        with os.scandir(f"/proc/{pid}/fd") as entries:
+            return {_link(entry.path) for entry in entries}
+    except PermissionError:
+        return None
+    except OSError:  # ended meanwhile
         return set()
+
+
+def _find_as_unprivileged(names: set[str], pids: list[int]) -> set[int]:
+    """Root in a container may not look into our Postgres, which runs as another user; that user may."""
+    if os.geteuid() != 0 or not pids:
+        return set()
+    wanted = [word for name in sorted(names) for word in ("-o", "-lname", _literal(name))][1:]
+    command = (*as_unprivileged(), "find", *(f"/proc/{pid}/fd" for pid in pids), *wanted)
+    try:
+        found = subprocess.run(command, capture_output=True, text=True, timeout=_FIND_SECONDS, check=False).stdout
+    except (OSError, subprocess.TimeoutExpired):
+        return set()
+    return {int(line.split("/")[2]) for line in found.splitlines()}
+
+
+def _literal(name: str) -> str:
+    """A pattern that matches only this name."""
+    return re.sub(r"([][*?\\])", r"\\\1", name)
 
 
 def _link(path: str) -> str:
     try:
         return os.readlink(path)
-    except OSError:
+    except FileNotFoundError:  # closed meanwhile
         return ""
 
 

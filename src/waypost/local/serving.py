@@ -17,7 +17,6 @@ from waypost.local.asking import answers_ok
 from waypost.local.layout import Layout, PartName
 from waypost.local.supervisor import PartSpec
 
-DRAIN_SECONDS = 30.0  # both finish what they hold before they end
 _OURS = ("WAYPOST_", "AWS_")  # settings whose change asks for a restart
 
 

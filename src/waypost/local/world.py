@@ -90,10 +90,10 @@ Blocks = Iterator[tuple[int, bytes]]  # rows and their text
 
 def _write_files(directory: Path, **blocks: Blocks) -> dict[str, int]:
     """Write every file, then give each its name; returns the rows of each."""
-    progress = Progress(logger, "world written", "rows")
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        rows = {name: _write_file(directory, name, of_table, progress) for name, of_table in blocks.items()}
+        with Progress(logger, "world written", "rows") as progress:
+            rows = {name: _write_file(directory, name, of_table, progress) for name, of_table in blocks.items()}
         for name in blocks:
             (directory / f"{name}.tsv{_PART}").rename(directory / f"{name}.tsv")
     except OSError as error:

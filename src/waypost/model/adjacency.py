@@ -7,12 +7,12 @@ travel through the bag as bfloat16 (half the memory traffic), sums are kept in f
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields
 
 import numpy as np
 import torch
-import torch.nn.functional as functional
 from torch import Tensor
+from torch.nn import functional
 
 from waypost.graph.tensors import Csr, csr_from_pairs
 
@@ -28,13 +28,17 @@ class Adjacency:
     target_scale: Tensor  # [num_targets, 1] degree^-alpha
     source_scale: Tensor  # [num_sources, 1] degree^-(1-alpha)
 
-    def with_source_scale(self, scale: Tensor) -> Adjacency:
-        return replace(self, source_scale=scale)
+    def to(self, device: str) -> Adjacency:
+        return Adjacency(**{field.name: getattr(self, field.name).to(device) for field in fields(self)})
 
     def sum_neighbours(self, rows: Tensor) -> Tensor:
         """[num_sources, d] -> [num_targets, d], the plain sum without either scale."""
         summed: Tensor = _NeighbourSum.apply(rows, self)  # type: ignore[no-untyped-call]
         return summed
+
+    def sum_back(self, rows: Tensor) -> Tensor:
+        """[num_targets, d] -> [num_sources, d], the plain sum along the reversed edges; no gradient flows."""
+        return _bag_sum(rows, self.transposed_indptr, self.transposed_indices)
 
     def aggregate(self, rows: Tensor) -> Tensor:
         """[num_sources, d] -> [num_targets, d]"""

@@ -24,6 +24,15 @@ PRIOR_EVENTS = 1.0  # added to every age's count, with its exposure at the mean 
 MIN_EXPECTED = 1e-4  # of the mean expectation; keeps the logarithm finite for a post that is hardly exposed
 
 
+def post_birth(created_at: Int64Array, interactions: Interactions) -> Int64Array:
+    """[num_posts] microseconds: when each post came to be, never after its first interaction; NO_TIME where unknown."""
+    latest = np.iinfo(np.int64).max
+    birth = np.where(created_at == NO_TIME, latest, created_at)
+    timed = interactions.created_at != NO_TIME
+    np.minimum.at(birth, interactions.post[timed], interactions.created_at[timed])
+    return np.where(birth == latest, NO_TIME, birth)
+
+
 @dataclass(frozen=True, eq=False)
 class AgeCurve:
     expected: Float64Array  # [num_edges] pairs that a post expects from birth to the age _EDGES[i]

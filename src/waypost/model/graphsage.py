@@ -9,7 +9,8 @@ adjacencies and nothing of training.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import cast
 
 import torch
@@ -37,8 +38,14 @@ class Graph:
     relations: dict[str, Adjacency]
     post_tokens: Adjacency | None
 
-    def relation(self, name: str) -> Adjacency | None:
-        return self.relations.get(name)
+    def to(self, device: str) -> Graph:
+        return replace(
+            self,
+            post_degree=self.post_degree.to(device),
+            user_degree=self.user_degree.to(device),
+            relations={name: relation.to(device) for name, relation in self.relations.items()},
+            post_tokens=None if self.post_tokens is None else self.post_tokens.to(device),
+        )
 
 
 def to_graph(tensors: GraphTensors, interactions: Interactions, vocabulary: int) -> Graph:
@@ -58,7 +65,7 @@ def to_graph(tensors: GraphTensors, interactions: Interactions, vocabulary: int)
         user_degree=user_degree,
         typical_scale=float((with_users ** (ALPHA - 1.0)).mean()) if len(with_users) else 1.0,
         relations=relations,
-        post_tokens=to_adjacency(_tokens(tensors.post_tokens), vocabulary, MEAN) if has_tokens else None,
+        post_tokens=to_adjacency(tensors.post_tokens, vocabulary, MEAN) if has_tokens else None,
     )
 
 
@@ -66,7 +73,7 @@ def _relations(tensors: GraphTensors, posts_of_user: Csr) -> dict[str, Adjacency
     relations = {}
     if len(posts_of_user.indices):
         relations["posts_of_user"] = to_adjacency(posts_of_user, tensors.num_posts, ALPHA)
-        relations["users_of_post"] = transpose(relations["posts_of_user"], 1.0 - ALPHA)
+        relations["users_of_post"] = transpose(relations["posts_of_user"], ALPHA)
     written = (tensors.post_author != NO_AUTHOR).nonzero()[0]
     if len(written):
         posts_of_author = csr_from_pairs(tensors.post_author[written], written, tensors.num_users)
@@ -78,11 +85,6 @@ def _relations(tensors: GraphTensors, posts_of_user: Csr) -> dict[str, Adjacency
     return relations
 
 
-def _tokens(post_tokens: Csr) -> Csr:
-    """Token ids as rows of embeddings; repeats stay, a word said twice counts twice."""
-    return post_tokens
-
-
 class RelationConv(SAGEConv):  # type: ignore[misc]
     """SAGEConv of one relation over a CSR adjacency; the node's own part is left to the jumping knowledge."""
 
@@ -92,25 +94,39 @@ class RelationConv(SAGEConv):  # type: ignore[misc]
 
     def forward(self, rows: Tensor, adjacency: Adjacency) -> Tensor:
         """[num_sources, dim] -> [num_targets, dim]"""
-        return cast(Tensor, self.lin_l(adjacency.aggregate(rows)))
+        return self.transform(adjacency.aggregate(rows))
 
-
-@dataclass(frozen=True)
-class Embeddings:
-    """What one pass over the graph yields; user vector = own + user_scale · state_sum."""
-
-    message: Tensor  # [num_posts, dim] what a post tells a user, source scale included
-    state_sum: Tensor  # [num_users, dim] Σ of the messages of the user's posts
-    own: Tensor  # [num_users, dim]
-    post: Tensor  # [num_posts, dim]
+    def transform(self, rows: Tensor) -> Tensor:
+        """The learned matrix alone; aggregating before or after it is the same, since both are linear."""
+        return cast(Tensor, self.lin_l(rows))
 
 
 @dataclass(frozen=True)
 class Warmth:
-    """Which ids a training step may use; where False the node is treated as if it had come today."""
+    """Whose ids and users a pass may use; where False the node is treated as if it had come today."""
 
     posts: Tensor  # [num_posts, 1] bool
     users: Tensor  # [num_users, 1] bool
+
+
+@dataclass(frozen=True)
+class Hidden:
+    """The nodes after one layer; None where no relation leads there (or nobody reads it)."""
+
+    user: Tensor | None  # [num_users, dim]
+    authored: Tensor | None  # [num_users, dim] the part of `user` that his own posts give
+    post: Tensor | None  # [num_posts, dim]
+    tag: Tensor | None  # [num_tags, dim]
+
+
+@dataclass(frozen=True)
+class Embeddings:
+    """What one pass over the graph yields; a user's vector is own + state_sum · max(1, degree)^-ALPHA."""
+
+    message: Tensor  # [num_posts, dim] what a post tells a user
+    state_sum: Tensor  # [num_users, dim] Σ of the messages of the user's posts
+    own: Tensor  # [num_users, dim]
+    post: Tensor  # [num_posts, dim]
 
 
 class GraphSAGE(nn.Module):
@@ -122,73 +138,97 @@ class GraphSAGE(nn.Module):
         self.tag = nn.Parameter(torch.zeros(num_tags, dim))
         self.token = nn.Parameter(torch.zeros(vocabulary, dim))
         self.everyone = nn.Parameter(torch.zeros(dim))  # the part of every user vector; carries popularity
-        self.convs = nn.ModuleList(
-            nn.ModuleDict({name: RelationConv(dim) for name in RELATIONS}) for _ in range(layers)
-        )
-
-    @property
-    def share(self) -> float:
-        """Jumping knowledge: every layer's output and the input count alike."""
-        return 1.0 / (self.layers + 1)
+        self.convs = nn.ModuleList(nn.ModuleDict({name: RelationConv(dim) for name in RELATIONS}) for _ in range(layers))
 
     def forward(self, graph: Graph, warmth: Warmth | None = None) -> Embeddings:
-        warmth = warmth or Warmth(graph.post_degree > 0, graph.user_degree > 0)
-        graph = _with_cold_scale(graph, warmth)
-        user, post, tag = self.user_id * warmth.users, self.post_input(graph, warmth), self.tag
-        own, post_sum, message = user, post, torch.zeros_like(post)
-        for layer in range(self.layers):
-            message = message + self._linear(layer, "posts_of_user")(post)
-            authored = self._conv(layer, "posts_of_author", graph, post)
-            own = _add(own, authored)
-            last = layer == self.layers - 1
-            new_user = None if last else _add(self._conv(layer, "posts_of_user", graph, post), authored)
-            new_post = self._post_layer(layer, graph, warmth, user, tag)
-            tag = None if last else self._conv(layer, "posts_of_tag", graph, post)
-            user, post = new_user, new_post
-            post_sum = _add(post_sum, post)
-            post = torch.zeros_like(message) if post is None else post
-        message = message * self.share * _source_scale(graph)
-        adjacency = graph.relation("posts_of_user")
+        warmth = warmth or everything_warm(graph)
+        hidden = self._hidden(graph, warmth)
+        message = self._message(hidden) * _source_scale(graph, warmth)
+        adjacency = graph.relations.get("posts_of_user")
         state_sum = torch.zeros_like(self.user_id) if adjacency is None else adjacency.sum_neighbours(message)
-        return Embeddings(message, state_sum, own * self.share + self.everyone, post_sum * self.share)
-
-    def post_input(self, graph: Graph, warmth: Warmth) -> Tensor:
-        rows = self.post_id * warmth.posts
-        tags = graph.relation("tags_of_post")
-        rows = rows if tags is None else rows + tags.aggregate(self.tag)
-        return rows if graph.post_tokens is None else rows + graph.post_tokens.aggregate(self.token)
+        own = _total([hidden[0].user, *(layer.authored for layer in hidden)])
+        post = _total([layer.post for layer in hidden])
+        return Embeddings(message, state_sum, own * self._share + self.everyone, post * self._share)
 
     def content_messages(self, graph: Graph) -> tuple[Tensor, Tensor]:
-        """(token [vocabulary, dim], tag [num_tags, dim]): messages of a post that has only this token, or only this tag.
+        """(token [vocabulary, dim], tag [num_tags, dim]): the message of a post that has only this token, or only this tag.
 
-        Exact for a post without author and users: its message is the mean over tokens plus the mean over tags.
+        A post without author and users has the mean of its tokens' plus the mean of its tags' messages, exactly.
         """
-        warmth = Warmth(graph.post_degree > 0, graph.user_degree > 0)
-        tags = self._tag_layers(graph, warmth)
-        token = self._linear(0, "posts_of_user")(self.token)
-        tag = self._linear(0, "posts_of_user")(self.tag)
+        hidden = self._hidden(graph, everything_warm(graph))
+        token, tag = self._conv(0, "posts_of_user").transform(self.token), self._conv(0, "posts_of_user").transform(self.tag)
         for layer in range(1, self.layers):
-            below = self._linear(layer - 1, "tags_of_post")(tags[layer - 1])
-            tag = tag + self._linear(layer, "posts_of_user")(below)
-        scale = self.share * graph.typical_scale
+            below = hidden[layer - 1].tag
+            if below is not None:
+                below = self._conv(layer - 1, "tags_of_post").transform(below)
+                tag = tag + self._conv(layer, "posts_of_user").transform(below)
+        scale = self._share * graph.typical_scale
         return token * scale, tag * scale
 
-    def user_scale(self, count: Tensor) -> Tensor:
-        return count.clamp_min(1.0) ** -ALPHA
+    @property
+    def _share(self) -> float:
+        """Jumping knowledge: the input and every layer's output count alike."""
+        return 1.0 / (self.layers + 1)
 
-    def _post_layer(self, layer: int, graph: Graph, warmth: Warmth, user: Tensor | None, tag: Tensor | None) -> Tensor | None:
-        users = self._conv(layer, "users_of_post", graph, user)
-        users = None if users is None else users * warmth.posts
-        return _add(_add(users, self._conv(layer, "author_of_post", graph, user)), self._conv(layer, "tags_of_post", graph, tag))
+    def _hidden(self, graph: Graph, warmth: Warmth) -> list[Hidden]:
+        """[layers + 1] the input and every layer; the last layer's users and tags are left out, since nobody reads them."""
+        hidden = [Hidden(self.user_id * warmth.users, None, self._post_input(graph, warmth), self.tag)]
+        for layer in range(self.layers):
+            hidden.append(self._next(layer, graph, warmth, hidden[-1], last=layer == self.layers - 1))
+        return hidden
 
-    def _conv(self, layer: int, name: str, graph: Graph, rows: Tensor | None) -> Tensor | None:
-        adjacency = graph.relation(name)
+    def _post_input(self, graph: Graph, warmth: Warmth) -> Tensor:
+        tags = graph.relations.get("tags_of_post")
+        from_tags = None if tags is None else tags.aggregate(self.tag)
+        from_text = None if graph.post_tokens is None else graph.post_tokens.aggregate(self.token)
+        return _total([self.post_id * warmth.posts, from_tags, from_text])
+
+    def _next(self, layer: int, graph: Graph, warmth: Warmth, below: Hidden, *, last: bool) -> Hidden:
+        authored = self._pass(layer, "posts_of_author", graph, below.post)
+        from_users = self._pass(layer, "users_of_post", graph, below.user)
+        if from_users is not None:
+            from_users = from_users * warmth.posts
+        from_author = self._pass(layer, "author_of_post", graph, below.user)
+        post = _sum([from_users, from_author, self._pass(layer, "tags_of_post", graph, below.tag)])
+        if last:
+            return Hidden(None, authored, post, None)
+        user = _sum([self._pass(layer, "posts_of_user", graph, below.post), authored])
+        return Hidden(user, authored, post, self._pass(layer, "posts_of_tag", graph, below.post))
+
+    def _message(self, hidden: list[Hidden]) -> Tensor:
+        """[num_posts, dim] every layer below speaks through the user's relation of the layer above."""
+        told = [
+            None if below.post is None else self._conv(layer, "posts_of_user").transform(below.post)
+            for layer, below in enumerate(hidden[:-1])
+        ]
+        return _total(told) * self._share
+
+    def _pass(self, layer: int, name: str, graph: Graph, rows: Tensor | None) -> Tensor | None:
+        adjacency = graph.relations.get(name)
         if rows is None or adjacency is None:
             return None
-        return cast(Tensor, self._modules_of(layer)[name](rows, adjacency))
+        return cast(Tensor, self._conv(layer, name)(rows, adjacency))
 
-    def _linear(self, layer: int, name: str) -> nn.Module:
-        return cast(nn.Module, self._modules_of(layer)[name].lin_l)
+    def _conv(self, layer: int, name: str) -> RelationConv:
+        return cast(RelationConv, cast(nn.ModuleDict, self.convs[layer])[name])
 
-    def _modules_of(self, layer: int) -> nn.ModuleDict:
-        return cast(nn.ModuleDict, self.convs[layer])
+
+def everything_warm(graph: Graph) -> Warmth:
+    """Ids count for every node that had an interaction."""
+    return Warmth(graph.post_degree > 0, graph.user_degree > 0)
+
+
+def _source_scale(graph: Graph, warmth: Warmth) -> Tensor:
+    """[num_posts, 1] how loud a post speaks: degree^(ALPHA - 1), and the typical loudness for a cold one."""
+    return torch.where(warmth.posts, graph.post_degree.clamp_min(1.0) ** (ALPHA - 1.0), graph.typical_scale)
+
+
+def _sum(parts: Sequence[Tensor | None]) -> Tensor | None:
+    present = [part for part in parts if part is not None]
+    return sum(present[1:], present[0]) if present else None
+
+
+def _total(parts: Sequence[Tensor | None]) -> Tensor:
+    total = _sum(parts)
+    assert total is not None, "every node type has an input"
+    return total

@@ -51,7 +51,11 @@ class Answerer:
             ]
 
     def _tokens(self, query: str | None) -> list[int]:
-        return self.tokenizer.encode(query).ids[:MAX_QUERY_TOKENS] if query else []
+        """Token ids that the model has a row for: one that no post uses was never trained."""
+        if not query:
+            return []
+        ids = self.tokenizer.encode(query, add_special_tokens=False).ids[:MAX_QUERY_TOKENS]
+        return [token for token in ids if token < self.lookups.num_tokens]
 
     def _row(self, question: Question, tokens: list[int]) -> Row:
         lookups = self.lookups

@@ -39,12 +39,12 @@ def recommend_all_users(answerer: Answerer, k: int, exclude_seen: bool) -> Itera
     if not 1 <= k <= MAX_ITEMS:
         raise UsageError(f"--k must be from 1 to {MAX_ITEMS}, not {k}")
     user_ids = answerer.lookups.user_ids.tolist()
-    progress = Progress(logger, "recommending", "users", total=len(user_ids))
-    for start in range(0, len(user_ids), MAX_BATCH):
-        questions = [Question(user, k, exclude_seen=exclude_seen) for user in user_ids[start : start + MAX_BATCH]]
-        answers = answerer.answer(questions, StageTimer())
-        yield from ((question.user_id, answer) for question, answer in zip(questions, answers, strict=True))
-        progress.advance(len(questions))
+    with Progress(logger, "recommending", "users", total=len(user_ids)) as progress:
+        for start in range(0, len(user_ids), MAX_BATCH):
+            questions = [Question(user, k, exclude_seen=exclude_seen) for user in user_ids[start : start + MAX_BATCH]]
+            answers = answerer.answer(questions, StageTimer())
+            yield from ((question.user_id, answer) for question, answer in zip(questions, answers, strict=True))
+            progress.advance(len(questions))
 
 
 def write_lists(path: Path, lists: Iterator[tuple[int, Answer]]) -> int:

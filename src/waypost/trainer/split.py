@@ -39,16 +39,6 @@ def split(tensors: GraphTensors, share: float, seed: int) -> Split:
     return _without_repeats(interactions, held, tensors.num_posts, NO_TIME, temporal=False)
 
 
-def post_birth(tensors: GraphTensors) -> Int64Array:
-    """[num_posts] microseconds: when the post came to be, never after its first interaction; NO_TIME where unknown."""
-    latest = np.iinfo(np.int64).max
-    birth = np.where(tensors.post_created_at == NO_TIME, latest, tensors.post_created_at)
-    interactions = tensors.interactions
-    timed = interactions.created_at != NO_TIME
-    np.minimum.at(birth, interactions.post[timed], interactions.created_at[timed])
-    return np.where(birth == latest, NO_TIME, birth)
-
-
 def _boundary(times: Int64Array, share: float) -> int:
     """The moment from which on about `share` of the interactions lie; equal times stay together."""
     position = min(len(times) - 1, int(len(times) * (1.0 - share)))

@@ -23,8 +23,17 @@ class Handoff:
     def __init__(self, capacity: int) -> None:
         self._capacity = capacity
         self._waiting: deque[Received] = deque()
-        self._changed = threading.Condition()
+        self._changed = threading.Condition()  # over a reentrant lock, so that a signal handler may close
         self._closed = False
+
+    @property
+    def closed(self) -> bool:
+        return self._closed
+
+    def pause(self, seconds: float) -> None:
+        """Wait, but no longer than until it is closed."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._closed, seconds)
 
     def put(self, received: Sequence[Received]) -> bool:
         """Wait for room, then add all; False, and nothing added, once closed."""

@@ -78,7 +78,6 @@ class WorkerLoop:
         self._metrics, self._ready, self._batch, self._fault = metrics, ready, batch, fault
         self._clock, self._long_poll_seconds = clock or SystemClock(), long_poll_seconds
         self._handoff = Handoff(batch)
-        self._stop = threading.Event()
         self._finishers = ThreadPoolExecutor(FINISHERS, thread_name_prefix="finisher")
         self._free_finishers = threading.BoundedSemaphore(FINISHERS)
         self._receivers = [threading.Thread(target=self._receive, name=f"receiver-{i}") for i in range(receivers)]
@@ -99,21 +98,20 @@ class WorkerLoop:
                 receiver.join()
 
     def stop(self) -> None:
-        """From any thread, any number of times."""
-        self._stop.set()
+        """From any thread or signal handler, any number of times."""
         self._handoff.close()
 
     @property
     def alive(self) -> bool:
         """No receiver died; a process in which one did must be replaced."""
         begun = [receiver for receiver in self._receivers if receiver.ident is not None]
-        return self._stop.is_set() or all(receiver.is_alive() for receiver in begun)
+        return self._handoff.closed or all(receiver.is_alive() for receiver in begun)
 
     def _receive(self) -> None:
         """One receiver."""
-        while not self._stop.is_set():
+        while not self._handoff.closed:
             if not self._ready():
-                self._stop.wait(NOT_READY_SECONDS)
+                self._handoff.pause(NOT_READY_SECONDS)
                 continue
             try:
                 deliveries = self._queue.receive(MAX_BATCH, self._long_poll_seconds)
@@ -138,7 +136,7 @@ class WorkerLoop:
             self._metrics.unavailable.labels("triton").inc()
             logger.warning("triton is unavailable, messages go back", extra={"cause": str(error)})
             self._give_back([one.delivery for one in accepted])
-            self._stop.wait(TRITON_DOWN_SECONDS)
+            self._handoff.pause(TRITON_DOWN_SECONDS)
             return
         self._free_finishers.acquire()
         self._finishers.submit(self._finish, answered, stages)
@@ -251,11 +249,11 @@ class WorkerLoop:
             logger.warning("a message was dropped", extra={"cause": str(error)})
 
     def _count_answered(self, answered: Sequence[Answered], stages: StageTimer) -> None:
-        self._metrics.messages.labels("answered").inc(len(answered))
         for one in answered:
             self._metrics.answers.labels(one.answer.source).inc()
             seconds = {"queue_wait": one.accepted.queue_wait, **stages.seconds}
             self._metrics.answered(one.answer.model_version, seconds)
+        self._metrics.messages.labels("answered").inc(len(answered))
 
     def _note_queue_down(self, error: QueueUnavailable) -> None:
         """Once for each time it goes down, not once for each look."""
@@ -263,7 +261,7 @@ class WorkerLoop:
         if not self._queue_was_down:
             self._queue_was_down = True
             logger.warning("the request queue is unavailable", extra={"cause": str(error)})
-        self._stop.wait(QUEUE_DOWN_SECONDS)
+        self._handoff.pause(QUEUE_DOWN_SECONDS)
 
 
 def _reply_of(answered: Answered) -> Reply:

@@ -6,16 +6,12 @@ until the follower has a release that answers its golden questions.
 
 from __future__ import annotations
 
-import json
 import logging
-import os
 import signal
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
+from waypost.announcing import announced
 from waypost.clock import SystemClock
 from waypost.errors import SettingsError
 from waypost.faults import parse_fault
@@ -76,10 +72,11 @@ def run(settings: WorkerSettings, shared: SharedSettings, parts: Parts) -> int:
     )
     looking = threading.Thread(target=_look_until, args=(follower, settings.pointer_seconds, stop), name="follower")
     _stop_on_signals(loop, stop)
+    announcement = shared.local_dir / "run" / "worker.json" if parts.embedded else None
     health.start()
     looking.start()
     try:
-        with published(shared.local_dir / "run" / "worker.json" if parts.embedded else None, health.url):
+        with announced(announcement, health.url, f"{health.url}/metrics"):
             loop.run()
     finally:
         stop.set()
@@ -112,22 +109,6 @@ def model_folder(settings: WorkerSettings, parts: Parts) -> ModelFolder:
     raise SettingsError(
         "WAYPOST_WORKER_REPOSITORY is not set", "set it to the folder that the Triton of WAYPOST_TRITON_URL loads from"
     )
-
-
-@contextmanager
-def published(path: Path | None, url: str) -> Iterator[None]:
-    """Say in the embedded stack's folder where this worker is, for as long as it serves."""
-    if path is None:
-        yield
-        return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = path.with_name(f".{path.name}.{os.getpid()}")
-    scratch.write_text(json.dumps({"pid": os.getpid(), "url": url, "metrics_url": f"{url}/metrics"}))
-    scratch.replace(path)
-    try:
-        yield
-    finally:
-        path.unlink(missing_ok=True)
 
 
 def _look_until(follower: ReleaseFollower, seconds: float, stop: threading.Event) -> None:

@@ -1,0 +1,25 @@
+"""Where a process listens, said in a small file for `waypost local status`, for as long as the process is there."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def announced(path: Path | None, url: str, metrics_url: str) -> Iterator[None]:
+    """Write `{"pid", "url", "metrics_url"}` to `path` whole or not at all, and remove it after; None: say nothing."""
+    if path is None:
+        yield
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    scratch = path.with_name(f".{path.name}.{os.getpid()}")
+    scratch.write_text(json.dumps({"pid": os.getpid(), "url": url, "metrics_url": metrics_url}))
+    scratch.replace(path)
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
