@@ -326,7 +326,9 @@ def publish_broken_release(store: MemoryObjectStore, version: int) -> None:
     key = f"releases/release-{version}/popular.json"
     whole = other.get(key)
     assert whole is not None
-    store.put_new(key, whole.body[:-10])
+    altered = whole.body.replace(b"[1,2,", b"[9,2,")  # still a whole list
+    assert altered != whole.body
+    store.put_new(key, altered)
     manifest = other.get(f"releases/release-{version}/manifest.json")
     assert manifest is not None
     store.put_new(f"releases/release-{version}/manifest.json", manifest.body)

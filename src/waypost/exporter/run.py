@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import secrets
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -28,7 +27,8 @@ from waypost.graph.store import CachedGraph, load_tensors
 from waypost.logs import stage
 from waypost.model.checkpoint import Checkpoint, latest_checkpoint, load_checkpoint
 from waypost.model.serving import ServingTables
-from waypost.model.signature import SIGNATURE_VERSION, Device, Row, Sizes
+from waypost.model.signature import FORBIDDEN_SCORE, SIGNATURE_VERSION, Device, Row, Sizes
+from waypost.model.tables import to_serving_tables
 from waypost.objects.bundle import MANIFEST, describe
 from waypost.objects.protocols import ObjectStore
 from waypost.objects.s3 import S3ObjectStore, s3_client
@@ -53,6 +53,7 @@ from waypost.release.store import (
 from waypost.settings import ExporterSettings, Parts
 
 logger = logging.getLogger(__name__)
+SHOWN_SCORES = ("recall", "ndcg", "popularity_recall", "popularity_ndcg")  # of the holdout, beside each release
 EAGER_TOLERANCE = 1e-4  # relative; the exported model and the eager one sum fp32 in different orders
 
 
@@ -83,10 +84,11 @@ def run(settings: ExporterSettings, parts: Parts, checkpoint: str | None, wish: 
     require_target(settings.target)
     store = S3ObjectStore(s3_client(parts.s3), parts.bucket)
     held = read_pointer(store)
-    trained = read_checkpoint(store, checkpoint)
+    name = read_checkpoint_name(store, checkpoint)
+    trained = load_checkpoint(store, name)
     graph = read_graph_of(store, trained)
     with stage(logger, "model exported"):
-        release = build_release(trained, graph, held, settings.target)
+        release = build_release(name, trained, graph, held, settings.target)
     with stage(logger, "preflight passed", target=settings.target):
         prove(release, settings.target, scratch_triton(settings, parts))
     if wish is not None:
@@ -97,27 +99,27 @@ def run(settings: ExporterSettings, parts: Parts, checkpoint: str | None, wish: 
     return release.name
 
 
-def read_checkpoint(store: ObjectStore, name: str | None) -> Checkpoint:
-    name = name or latest_checkpoint(store)
+def read_checkpoint_name(store: ObjectStore, wanted: str | None) -> str:
+    name = wanted or latest_checkpoint(store)
     if name is None:
         raise NoRelease("there is no checkpoint to export", "run `waypost trainer` first")
-    return load_checkpoint(store, name)
+    return name
 
 
 def read_graph_of(store: ObjectStore, checkpoint: Checkpoint) -> CachedGraph:
     """The very graph the checkpoint was trained on."""
-    graph = load_tensors(store, checkpoint.fingerprint)
+    graph = load_tensors(store, str(checkpoint.metadata["fingerprint"]))
     if graph is None:
-        raise NoRelease(
-            f"the tensors of checkpoint {checkpoint.name} are not in the store any more", "run `waypost trainer` again"
-        )
+        raise NoRelease("the tensors of this checkpoint are not in the store any more", "run `waypost trainer` again")
     return graph
 
 
-def build_release(checkpoint: Checkpoint, graph: CachedGraph, held: HeldPointer | None, target: str) -> Release:
+def build_release(
+    run_name: str, checkpoint: Checkpoint, graph: CachedGraph, held: HeldPointer | None, target: str
+) -> Release:
     """Every file of the release, the exported model checked against the eager one."""
     version = next_version(held)
-    tables = checkpoint.serving_tables(graph.tensors)
+    tables = to_serving_tables(checkpoint.model, graph.tensors, graph.tensors.interactions)
     model = to_onnx(tables)
     found = build_lookups(graph.tensors, tables)
     asked = ask_golden(golden_rows(found), sizes_of(tables), load_onnx(model))
@@ -129,17 +131,18 @@ def build_release(checkpoint: Checkpoint, graph: CachedGraph, held: HeldPointer 
         GOLDEN: golden.to_bytes(asked),
         POPULAR: to_popular(found, version),
     }
-    name = f"{version:06d}-{checkpoint.fingerprint[:8]}-{secrets.token_hex(4)}"
-    return Release(name, version, files, _facts(checkpoint, graph, version, target), sizes_of(tables), asked)
+    facts = {"version": version, "checkpoint": run_name, **_facts(checkpoint, graph, target)}
+    name = f"{version:06d}-{facts['fingerprint'][:8]}-{secrets.token_hex(4)}"
+    return Release(name, version, files, facts, sizes_of(tables), asked)
 
 
 def require_equal(tables: ServingTables, rows: list[Row], asked: Golden) -> None:
     """Raises PipelineError when the exported model's scores are not the eager model's."""
     for row, posts, scores in zip(rows, asked.post_index, asked.score, strict=True):
-        eager = reference_scores(tables, row)[posts]
-        scale = float(np.abs(eager).max()) or 1.0
-        real = scores > np.float32(-1e29)
-        if not np.allclose(scores[real], eager[real], rtol=0, atol=EAGER_TOLERANCE * scale):
+        real = scores > FORBIDDEN_SCORE / 2
+        eager = reference_scores(tables, row)[posts[real]]
+        tolerance = EAGER_TOLERANCE * float(np.abs(eager).max(initial=1e-6))
+        if not np.allclose(scores[real], eager, rtol=0, atol=tolerance):
             raise PipelineError(
                 "the exported model does not answer as the eager one", "report this: it is a fault of ours"
             )
@@ -176,21 +179,18 @@ def point_to(store: ObjectStore, held: HeldPointer | None, release: Release) -> 
         raise
 
 
-def _facts(checkpoint: Checkpoint, graph: CachedGraph, version: int, target: str) -> dict[str, Any]:
-    tensors = graph.tensors
-    scores: Mapping[str, Any] = checkpoint.scores
+def _facts(checkpoint: Checkpoint, graph: CachedGraph, target: str) -> dict[str, Any]:
+    tensors, trained = graph.tensors, checkpoint.metadata
     return {
-        "version": version,
         "made_at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "checkpoint": checkpoint.name,
-        "fingerprint": checkpoint.fingerprint,
-        "scores": dict(scores),
+        "fingerprint": str(trained["fingerprint"]),
+        "scores": {name: trained["scores"][name] for name in SHOWN_SCORES},
         "signature_version": SIGNATURE_VERSION,
         "triton_target": target,
         "opset": OPSET,
         "ir_version": IR_VERSION,
         "code_version": __version__,
-        "git_commit": checkpoint.git_commit,
+        "git_commit": str(trained["git_commit"]),
         "sizes": {
             "users": tensors.num_users,
             "posts": tensors.num_posts,

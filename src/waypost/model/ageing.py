@@ -1,9 +1,9 @@
 """How much attention a post gets by its age: the share of a score that needs neither user nor content.
 
-A non-parametric hazard: new (user, post) pairs per post and second, by age, over log-spaced ages. Its integral over the time a
-post was exposed is how many users it could expect; the logarithm is a fixed offset of the post's logit. In training the
-window is the data's own (so that a post born late is not called unpopular), at serving time it is the days that lie ahead. An
-app without times has no curve and all offsets are zero.
+A non-parametric hazard: new (user, post) pairs per post and second, by age, over log-spaced ages. Its integral over
+the time a post was exposed is how many users it could expect; the logarithm is a fixed offset of the post's logit. In
+training the window is the data's own (so that a post born late is not called unpopular), at serving time it is the
+days that lie ahead. An app without times has no curve and all offsets are zero.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
-"""How good ranked lists are: Recall@k and NDCG@k over the full catalogue, the definition that papers after LightGCN share.
+"""How good ranked lists are: Recall@k and NDCG@k over the full catalogue, the definition that papers after LightGCN
+share.
 
-A user's list ranks every post but his own training posts. Recall@k = hits / |test|; NDCG@k has the ideal over min(k, |test|);
-both are means over the users with at least one test post. No torch here, so that lists of any origin can be judged anywhere;
-`judge.py` beside this file reads such lists from files.
+A user's list ranks every post but his own training posts. Recall@k = hits / |test|; NDCG@k has the ideal over min(k,
+|test|); both are means over the users with at least one test post. No torch here, so that lists of any origin can be
+judged anywhere; `judge.py` beside this file reads such lists from files.
 """
 
 from __future__ import annotations

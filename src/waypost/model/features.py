@@ -1,7 +1,9 @@
-"""Text of posts and queries as token ids, by one tokenizer that is trained on the night's texts and travels with the release.
+"""Text of posts and queries as token ids, by one tokenizer that is trained on the night's texts and travels with the
+release.
 
-Everything that decides what a token is (markup stripped, lower case, word pieces) lives inside the tokenizer.json itself, so the
-worker encodes a query exactly as the night encoded the posts, with the `tokenizers` library alone. No torch here.
+Everything that decides what a token is (markup stripped, lower case, word pieces) lives inside the tokenizer.json
+itself, so the worker encodes a query exactly as the night encoded the posts, with the `tokenizers` library alone. No
+torch here.
 """
 
 from __future__ import annotations

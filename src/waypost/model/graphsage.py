@@ -1,10 +1,11 @@
-"""Heterogeneous GraphSAGE on users, posts and tags: linear SAGEConv layers whose outputs are summed (jumping knowledge).
+"""Heterogeneous GraphSAGE on users, posts and tags: linear SAGEConv layers whose outputs are summed (jumping
+knowledge).
 
-Relations: user-post, author-post, post-tag and their reverses. A post's input is an id embedding (where it was interacted
-with) plus what exists for every post: the means of its tags' and tokens' embeddings; a user's input is an id embedding.
-There is no activation between layers, which costs nothing in ranking quality on interaction graphs and buys exact serving:
-a user's last layer is a fixed vector plus a scaled sum of one message per post (see `serving.py`). The module knows graphs as
-adjacencies and nothing of training.
+Relations: user-post, author-post, post-tag and their reverses. A post's input is an id embedding (where it was
+interacted with) plus what exists for every post: the means of its tags' and tokens' embeddings; a user's input is an
+id embedding. There is no activation between layers, which costs nothing in ranking quality on interaction graphs and
+buys exact serving: a user's last layer is a fixed vector plus a scaled sum of one message per post (see
+`serving.py`). The module knows graphs as adjacencies and nothing of training.
 """
 
 from __future__ import annotations
@@ -14,13 +15,16 @@ from dataclasses import dataclass, replace
 from typing import cast
 
 import torch
+import torch.nn.functional as functional
 from torch import Tensor, nn
 from torch_geometric.nn import SAGEConv
 
 from waypost.graph.tensors import NO_AUTHOR, Csr, GraphTensors, Interactions, csr_from_pairs
-from waypost.model.adjacency import Adjacency, to_adjacency, transpose
+from waypost.model.adjacency import Adjacency, to_adjacency
 
-ALPHA = 0.5  # user-post: symmetric normalisation, as in graph convolutions; the mean loses popularity (docs/experiments.md)
+ALPHA = (
+    0.5  # user-post: symmetric normalisation, as in graph convolutions; the mean loses popularity (docs/experiments.md)
+)
 MEAN = 1.0  # the content relations take plain means
 RELATIONS = ("posts_of_user", "users_of_post", "posts_of_author", "author_of_post", "posts_of_tag", "tags_of_post")
 
@@ -53,8 +57,7 @@ def to_graph(tensors: GraphTensors, interactions: Interactions, vocabulary: int)
     posts_of_user = csr_from_pairs(interactions.user, interactions.post, tensors.num_users)
     relations = _relations(tensors, posts_of_user)
     user_degree = torch.from_numpy(posts_of_user.indptr).diff().float()[:, None]
-    by_post = relations["posts_of_user"].transposed_indptr if "posts_of_user" in relations else None
-    post_degree = by_post.diff().float()[:, None] if by_post is not None else torch.zeros(tensors.num_posts, 1)
+    post_degree = torch.bincount(torch.from_numpy(posts_of_user.indices), minlength=tensors.num_posts).float()[:, None]
     with_users = post_degree[post_degree > 0]
     has_tokens = len(tensors.post_tokens.indices) > 0
     return Graph(
@@ -73,15 +76,15 @@ def _relations(tensors: GraphTensors, posts_of_user: Csr) -> dict[str, Adjacency
     relations = {}
     if len(posts_of_user.indices):
         relations["posts_of_user"] = to_adjacency(posts_of_user, tensors.num_posts, ALPHA)
-        relations["users_of_post"] = transpose(relations["posts_of_user"], ALPHA)
+        relations["users_of_post"] = relations["posts_of_user"].transposed(ALPHA)
     written = (tensors.post_author != NO_AUTHOR).nonzero()[0]
     if len(written):
         posts_of_author = csr_from_pairs(tensors.post_author[written], written, tensors.num_users)
         relations["posts_of_author"] = to_adjacency(posts_of_author, tensors.num_posts, MEAN)
-        relations["author_of_post"] = transpose(relations["posts_of_author"], MEAN)
+        relations["author_of_post"] = relations["posts_of_author"].transposed(MEAN)
     if len(tensors.post_tags.indices):
         relations["tags_of_post"] = to_adjacency(tensors.post_tags, tensors.num_tags, MEAN)
-        relations["posts_of_tag"] = transpose(relations["tags_of_post"], MEAN)
+        relations["posts_of_tag"] = relations["tags_of_post"].transposed(MEAN)
     return relations
 
 
@@ -98,7 +101,7 @@ class RelationConv(SAGEConv):  # type: ignore[misc]
 
     def transform(self, rows: Tensor) -> Tensor:
         """The learned matrix alone; aggregating before or after it is the same, since both are linear."""
-        return cast(Tensor, self.lin_l(rows))
+        return functional.linear(rows, self.lin_l.weight.to(rows.dtype))
 
 
 @dataclass(frozen=True)
@@ -138,25 +141,44 @@ class GraphSAGE(nn.Module):
         self.tag = nn.Parameter(torch.zeros(num_tags, dim))
         self.token = nn.Parameter(torch.zeros(vocabulary, dim))
         self.everyone = nn.Parameter(torch.zeros(dim))  # the part of every user vector; carries popularity
-        self.convs = nn.ModuleList(nn.ModuleDict({name: RelationConv(dim) for name in RELATIONS}) for _ in range(layers))
+        self.convs = nn.ModuleList(
+            nn.ModuleDict({name: RelationConv(dim) for name in RELATIONS}) for _ in range(layers)
+        )
 
-    def forward(self, graph: Graph, warmth: Warmth | None = None) -> Embeddings:
+    def shape(self) -> dict[str, int]:
+        """The constructor's arguments."""
+        return {
+            "num_users": len(self.user_id),
+            "num_posts": len(self.post_id),
+            "num_tags": len(self.tag),
+            "vocabulary": len(self.token),
+            "dim": self.dim,
+            "layers": self.layers,
+        }
+
+    def forward(
+        self, graph: Graph, warmth: Warmth | None = None, dtype: torch.dtype = torch.float32
+    ) -> Embeddings:
+        """A training step passes its warmth and bfloat16; the tables are made from the plain call."""
         warmth = warmth or everything_warm(graph)
-        hidden = self._hidden(graph, warmth)
-        message = self._message(hidden) * _source_scale(graph, warmth)
+        hidden = self._hidden(graph, warmth, dtype)
+        message = self._message(hidden) * _source_scale(graph, warmth).to(dtype)
         adjacency = graph.relations.get("posts_of_user")
-        state_sum = torch.zeros_like(self.user_id) if adjacency is None else adjacency.sum_neighbours(message)
+        state_sum = torch.zeros_like(self.user_id, dtype=dtype) if adjacency is None else adjacency.sum_neighbours(message)
         own = _total([hidden[0].user, *(layer.authored for layer in hidden)])
         post = _total([layer.post for layer in hidden])
-        return Embeddings(message, state_sum, own * self._share + self.everyone, post * self._share)
+        return Embeddings(message, state_sum, own * self._share + self.everyone.to(dtype), post * self._share)
 
     def content_messages(self, graph: Graph) -> tuple[Tensor, Tensor]:
         """(token [vocabulary, dim], tag [num_tags, dim]): the message of a post that has only this token, or only this tag.
 
         A post without author and users has the mean of its tokens' plus the mean of its tags' messages, exactly.
         """
-        hidden = self._hidden(graph, everything_warm(graph))
-        token, tag = self._conv(0, "posts_of_user").transform(self.token), self._conv(0, "posts_of_user").transform(self.tag)
+        hidden = self._hidden(graph, everything_warm(graph), torch.float32)
+        token, tag = (
+            self._conv(0, "posts_of_user").transform(self.token),
+            self._conv(0, "posts_of_user").transform(self.tag),
+        )
         for layer in range(1, self.layers):
             below = hidden[layer - 1].tag
             if below is not None:
@@ -170,18 +192,19 @@ class GraphSAGE(nn.Module):
         """Jumping knowledge: the input and every layer's output count alike."""
         return 1.0 / (self.layers + 1)
 
-    def _hidden(self, graph: Graph, warmth: Warmth) -> list[Hidden]:
+    def _hidden(self, graph: Graph, warmth: Warmth, dtype: torch.dtype) -> list[Hidden]:
         """[layers + 1] the input and every layer; the last layer's users and tags are left out, since nobody reads them."""
-        hidden = [Hidden(self.user_id * warmth.users, None, self._post_input(graph, warmth), self.tag)]
+        user = self.user_id.to(dtype) * warmth.users
+        hidden = [Hidden(user, None, self._post_input(graph, warmth, dtype), self.tag.to(dtype))]
         for layer in range(self.layers):
             hidden.append(self._next(layer, graph, warmth, hidden[-1], last=layer == self.layers - 1))
         return hidden
 
-    def _post_input(self, graph: Graph, warmth: Warmth) -> Tensor:
+    def _post_input(self, graph: Graph, warmth: Warmth, dtype: torch.dtype) -> Tensor:
         tags = graph.relations.get("tags_of_post")
-        from_tags = None if tags is None else tags.aggregate(self.tag)
-        from_text = None if graph.post_tokens is None else graph.post_tokens.aggregate(self.token)
-        return _total([self.post_id * warmth.posts, from_tags, from_text])
+        from_tags = None if tags is None else tags.aggregate(self.tag.to(dtype))
+        from_text = None if graph.post_tokens is None else graph.post_tokens.aggregate(self.token.to(dtype))
+        return _total([self.post_id.to(dtype) * warmth.posts, from_tags, from_text])
 
     def _next(self, layer: int, graph: Graph, warmth: Warmth, below: Hidden, *, last: bool) -> Hidden:
         authored = self._pass(layer, "posts_of_author", graph, below.post)

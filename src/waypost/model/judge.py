@@ -1,7 +1,7 @@
 """Judge recommendation lists in files: `waypost evaluate --train … --test … --recs …`.
 
-Ids are opaque strings. The figures and their names are those that the literature's evaluation scripts print, so that two judges
-can be compared key by key. Files are plain, .gz or .xz; `-` is standard input for the lists.
+Ids are opaque strings. The figures and their names are those that the literature's evaluation scripts print, so that
+two judges can be compared key by key. Files are plain, .gz or .xz; `-` is standard input for the lists.
 """
 
 from __future__ import annotations
@@ -87,7 +87,13 @@ def _check_missing(user: str, options: JudgeOptions) -> None:
 
 
 def _count_user(
-    tally: _Tally, user: str, posts: list[str], seen: set[str], wanted: set[str], catalogue: set[str], options: JudgeOptions
+    tally: _Tally,
+    user: str,
+    posts: list[str],
+    seen: set[str],
+    wanted: set[str],
+    catalogue: set[str],
+    options: JudgeOptions,
 ) -> None:
     if options.seen == "strip":
         posts = [post for post in posts if post not in seen]

@@ -2,8 +2,8 @@
 
 loss = mean over rows of  log(1 + Σ_n exp(s_n - s_positive)),  s = user · post + post offset.
 
-The gradient is written out and computed chunk by chunk while the logits are still in the cache: through autograd the same
-loss writes and reads [batch, negatives] matrices a dozen times and takes four times as long on a CPU.
+The gradient is written out and computed chunk by chunk while the logits are still in the cache: through autograd the
+same loss writes and reads [batch, negatives] matrices a dozen times and takes four times as long on a CPU.
 """
 
 from __future__ import annotations

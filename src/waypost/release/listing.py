@@ -19,7 +19,7 @@ def list_lines(store: ObjectStore) -> Iterator[str]:
     for manifest in list_releases(store):
         facts = manifest.facts
         mark = "*" if facts["release"] == served else " "
-        scores = " ".join(f"{name}={value}" for name, value in dict(facts.get("scores", {})).items())
+        scores = " ".join(f"{name}={value:.4f}" for name, value in dict(facts.get("scores", {})).items())
         yield f"{mark} {facts['version']:>5}  {facts['release']}  {facts.get('made_at', '')}  {scores}".rstrip()
 
 

@@ -1,8 +1,9 @@
 """Train GraphSAGE on the whole graph: every step passes all nodes once, and judges one batch of user-post pairs.
 
-A step draws pairs, hides each pair's own post from its user (serving asks the same: what else would he like?), lets some nodes be
-cold (no id, no users) so that content learns to carry, and follows the sampled softmax with Adam. The start is spectral. The
-number of steps comes from the size of the graph, never from a clock, so that the same seed and one thread give the same model.
+A step draws pairs, hides each pair's own post from its user (serving asks the same: what else would he like?), lets
+some nodes be cold (no id, no users) so that content learns to carry, and follows the sampled softmax with Adam. The
+start is spectral. The number of steps comes from the size of the graph, never from a clock, so that the same seed and
+one thread give the same model.
 """
 
 from __future__ import annotations
@@ -49,7 +50,11 @@ class _Examples:
 
 
 def fit(
-    tensors: GraphTensors, interactions: Interactions, settings: TrainerSettings, seed: int, init: GraphSAGE | None = None
+    tensors: GraphTensors,
+    interactions: Interactions,
+    settings: TrainerSettings,
+    seed: int,
+    init: GraphSAGE | None = None,
 ) -> GraphSAGE:
     """A model of these interactions; with `init`, that model taught further (same tensors, more interactions)."""
     prepare_torch(settings)
@@ -143,26 +148,25 @@ def _schedule(step: int, steps: int) -> float:
     return min(1.0, (step + 1) / WARM_UP_STEPS, (steps - step) / (DECAY_SHARE * steps))
 
 
-def _step_loss(
-    model: GraphSAGE, graph: Graph, examples: _Examples, device: str, generator: torch.Generator
-) -> Tensor:
+def _step_loss(model: GraphSAGE, graph: Graph, examples: _Examples, device: str, generator: torch.Generator) -> Tensor:
     rows = torch.randint(len(examples.user), (BATCH,), generator=generator)
     drawn = torch.randint(len(examples.candidates), (NEGATIVES,), generator=generator)
     user, post = examples.user[rows].to(device), examples.post[rows].to(device)
     negative = examples.candidates[drawn].to(device)
-    embeddings = model(graph, _warmth(graph, generator))
+    embeddings = model(graph, _warmth(graph, generator), torch.bfloat16)
     users = _users_without(embeddings, graph, user, post)
-    positives = embeddings.post[post]
+    posts = embeddings.post.float()  # before rows are picked, so that a popular post's gradients add up in float32
+    positives = posts[post]
     offset = examples.offset.to(device)
-    loss = sampled_softmax(users, positives, embeddings.post[negative], offset[post], offset[negative])
+    loss = sampled_softmax(users, positives, posts[negative], offset[post], offset[negative])
     return loss + L2 / 2 * (users.pow(2).sum(1).mean() + positives.pow(2).sum(1).mean())
 
 
 def _users_without(embeddings: Embeddings, graph: Graph, user: Tensor, post: Tensor) -> Tensor:
     """[batch, dim] the vectors that these users would have had before they met these posts."""
     others = (graph.user_degree[user] - 1.0).clamp_min(1.0)
-    state = embeddings.state_sum[user] - embeddings.message[post]
-    return embeddings.own[user] + state * others**-ALPHA
+    state = embeddings.state_sum.float()[user] - embeddings.message.float()[post]
+    return embeddings.own.float()[user] + state * others**-ALPHA
 
 
 def _warmth(graph: Graph, generator: torch.Generator) -> Warmth:

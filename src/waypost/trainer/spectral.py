@@ -31,14 +31,13 @@ def spectral_embeddings(graph: Graph, dim: int, seed: int) -> tuple[Tensor, Tens
 
 def _leading_factors(relation: Adjacency, graph: Graph, rank: int, seed: int) -> tuple[Tensor, Tensor, Tensor]:
     """(left [num_users, rank], singular values [rank], right [num_posts, rank]) of D_u^-1/2 A D_p^-1/2."""
-    by_user, by_post = graph.user_degree.clamp_min(1) ** -0.5, graph.post_degree.clamp_min(1) ** -0.5
     generator = torch.Generator().manual_seed(seed)
     width = min(rank + OVERSAMPLING, graph.num_users, graph.num_posts)
     basis = torch.randn(graph.num_posts, width, generator=generator)
     for _ in range(ITERATIONS):
-        basis = torch.linalg.qr(by_user * relation.sum_neighbours(by_post * basis))[0]
-        basis = torch.linalg.qr(by_post * relation.sum_back(by_user * basis))[0]
-    image = by_user * relation.sum_neighbours(by_post * basis)
+        basis = torch.linalg.qr(relation.forward.sum(basis, weighted=True))[0]
+        basis = torch.linalg.qr(relation.backward.sum(basis, weighted=True))[0]
+    image = relation.forward.sum(basis, weighted=True)
     squared, turn = torch.linalg.eigh(image.T @ image)
     strength, turn = squared.flip(0)[:rank].clamp_min(1e-9).sqrt(), turn.flip(1)[:, :rank]
     return image @ turn / strength, strength, basis @ turn

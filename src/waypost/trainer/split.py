@@ -1,8 +1,8 @@
 """The holdout: what the model is judged on, cut so that it could not have seen it.
 
-Where interactions carry times the last share of them is held out (a temporal split: yesterday predicts today); a graph without
-times gets a random share per user. A pair that is also in the training part is dropped from the holdout, since a seen post
-is never recommended, and a pair counts once.
+Where interactions carry times the last share of them is held out (a temporal split: yesterday predicts today); a
+graph without times gets a random share per user. A pair that is also in the training part is dropped from the
+holdout, since a seen post is never recommended, and a pair counts once.
 """
 
 from __future__ import annotations
@@ -45,9 +45,7 @@ def _boundary(times: Int64Array, share: float) -> int:
     return int(np.partition(times, position)[position])
 
 
-def _random_per_user(
-    interactions: Interactions, num_posts: int, share: float, seed: int
-) -> NDArray[np.bool_]:
+def _random_per_user(interactions: Interactions, num_posts: int, share: float, seed: int) -> NDArray[np.bool_]:
     """Hold out floor(share · distinct posts + a coin toss of the rest) pairs of each user, never the only one."""
     pair = _pair_key(interactions, num_posts)
     keys, inverse = np.unique(pair, return_inverse=True)
