@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 import orjson
 
@@ -69,9 +71,9 @@ class TestTheModelAnswers:
     def test_the_message_ends_before_the_callers_deadline(
         self, start_gateway: StartGateway, queue: MemoryQueue
     ) -> None:
-        start_gateway().post({"user_id": 42, "deadline_ms": 100})
+        start_gateway().post({"user_id": 42, "deadline_ms": 1_000})
         message = decode(queue.receive(1, 0)[0].body)
-        assert 0.05 < message.deadline - message.issued_at < 0.1
+        assert 0 < message.deadline - message.issued_at < 1.0
 
     def test_people_may_ask_by_get(self, start_gateway: StartGateway, start_worker: StartWorker) -> None:
         gateway = start_gateway()
@@ -194,14 +196,12 @@ class TestTheModelDoesNotAnswer:
         self, start_gateway: StartGateway, start_worker: StartWorker
     ) -> None:
         start_worker()
-        slow, quick = start_gateway(fault="wait:300:7"), start_gateway(fault="wait:300:8")
-        for gateway in (slow, quick):
-            gateway.post({"user_id": 42, "deadline_ms": PATIENT_MS})
-        under_300 = (
-            'waypost_gateway_request_seconds_bucket{le="0.3",model_version="7",source="graphsage",version="0.1.0"}'
-        )
-        assert slow.metric(under_300) == 0
-        assert quick.metric(under_300) == 1
+        slow, untouched = start_gateway(fault="wait:300:7"), start_gateway(fault="wait:99999999:8")
+        for gateway in (slow, untouched):
+            assert gateway.post({"user_id": 42, "deadline_ms": PATIENT_MS}).json["source"] == "graphsage"
+        labels = 'model_version="7",source="graphsage",version="0.1.0"'
+        assert slow.metric(f"waypost_gateway_request_seconds_count{{{labels}}}") == 1
+        assert slow.metric(f'waypost_gateway_request_seconds_bucket{{le="0.3",{labels}}}') == 0
 
 
 def _wait(event: threading.Event) -> None:
@@ -352,7 +352,7 @@ class TestRefusals:
         assert (refused.status, refused.headers["Retry-After"]) == (429, "1")
         assert gateway.post({"user_id": 43, "deadline_ms": 20}).status == 200
 
-    def test_a_stopping_gateway_finishes_what_is_in_flight(
+    def test_a_stopping_gateway_takes_nothing_new_and_still_gets_the_replies_it_waits_for(
         self, start_gateway: StartGateway, start_worker: StartWorker, queue: MemoryQueue
     ) -> None:
         gateway = start_gateway()
@@ -360,14 +360,31 @@ class TestRefusals:
             first = callers.submit(gateway.post, {"user_id": 42, "deadline_ms": PATIENT_MS})
             eventually(lambda: queue.depth().visible == 1)
             stopped = callers.submit(gateway.stop)
+            eventually(lambda: is_closed(gateway))
             start_worker()
             assert first.result().json["source"] == "graphsage"
             stopped.result()
+
+    def test_a_stopping_gateway_waits_for_the_deadlines_of_what_is_in_flight(
+        self, start_gateway: StartGateway, queue: MemoryQueue
+    ) -> None:
+        gateway = start_gateway()
+        with ThreadPoolExecutor(2) as callers:
+            first = callers.submit(gateway.post, {"user_id": 42, "deadline_ms": 1_500})
+            eventually(lambda: queue.depth().visible == 1)
+            callers.submit(gateway.stop).result()
+            assert (first.result().status, first.result().json["degraded"]) == (200, True)
 
     def test_an_unknown_path_is_404_and_another_method_405(self, start_gateway: StartGateway) -> None:
         gateway = start_gateway()
         assert gateway.get("/recommendations").status == 404
         assert gateway.pool.request("DELETE", f"{gateway.url}/recommend").status == 405
+
+
+def is_closed(gateway: Client) -> bool:
+    url = urlsplit(gateway.url)
+    with socket.socket() as probe:
+        return probe.connect_ex((str(url.hostname), url.port or 0)) != 0
 
 
 def test_the_openapi_document_is_complete(start_gateway: StartGateway) -> None:

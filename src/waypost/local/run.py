@@ -18,10 +18,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import psycopg2
-
 from waypost.errors import LocalStackError
 from waypost.graph.loading import load_directory
+from waypost.graph.postgres import open_snapshot
 from waypost.local.layout import Layout
 from waypost.local.serving import read_published
 from waypost.local.stack import down, read_died, up, up_serving
@@ -46,6 +45,7 @@ ALL_PARTS: tuple[Part, ...] = ("postgres", "s3", "sqs", "triton")
 WORLD_SEED = 1
 FIRST_ANSWER_SECONDS = 60.0  # a worker fetches, loads and proves a release in a few; a slow disk gets its time
 SAMPLE_DEADLINE_MS = 2_000
+READ_TIMEOUT_SECONDS = 30.0
 WATCH_SECONDS = 2.0  # how soon a part that died is started again
 
 
@@ -103,7 +103,7 @@ def _stop_event() -> threading.Event:
 def _have_data(parts: Parts, environ: Mapping[str, str], settings: LocalSettings, load: Path | None) -> None:
     """Fill an empty database; one that holds anything is left as it is."""
     dsn = read_settings(LoadSettings, environ).postgres_dsn or parts.postgres_owner_dsn
-    if _read_number(dsn, "SELECT count(*) FROM (SELECT 1 FROM interactions LIMIT 1) some") != 0:
+    if _read_number(dsn, "SELECT count(*) FROM (SELECT FROM interactions LIMIT 1) AS found") != 0:
         return
     if load is not None:
         load_directory(dsn, load)
@@ -115,19 +115,10 @@ def _have_data(parts: Parts, environ: Mapping[str, str], settings: LocalSettings
 
 
 def _read_number(dsn: str, sql: str) -> int:
-    try:
-        connection = psycopg2.connect(dsn, connect_timeout=5)
-    except psycopg2.Error as error:
-        raise LocalStackError(f"Postgres does not answer: {error}", "see `waypost local status`") from error
-    try:
-        with connection.cursor() as cursor:
-            cursor.execute(sql)
-            row = cursor.fetchone()
-            return int(row[0]) if row and row[0] is not None else 0
-    except psycopg2.Error as error:
-        raise LocalStackError(f"Postgres: {error}", "compare with deploy/postgres/schema.sql") from error
-    finally:
-        connection.close()
+    """The one number that `sql` selects; NULL is 0. Raises PostgresUnavailable, SchemaError."""
+    with open_snapshot(dsn, READ_TIMEOUT_SECONDS) as snapshot:
+        ((number,),) = snapshot.fetch(sql)
+    return int(number or 0)
 
 
 def _first_answer(shared: SharedSettings, parts: Parts) -> tuple[str, dict[str, Any]]:
