@@ -126,9 +126,7 @@ def aws_stack(bring_up: BringUp) -> EmbeddedStack:
 
 @pytest.fixture(scope="session")
 def aws_access(aws_stack: EmbeddedStack) -> AwsAccess:
-    return AwsAccess(
-        aws_stack.aws_endpoint_url, aws_stack.aws_region, aws_stack.aws_access_key_id, aws_stack.aws_secret_access_key
-    )
+    return aws_stack.aws()
 
 
 @pytest.fixture(scope="session")

@@ -66,6 +66,7 @@ def test_settings_do_not_change() -> None:
 def test_a_part_that_is_given_is_used_and_the_others_are_embedded() -> None:
     parts = resolve_parts(SharedSettings(bucket="mine"), ["postgres", "s3"], STACK)
     assert (parts.bucket, parts.s3.endpoint_url) == ("mine", None)
+    assert resolve_parts(SharedSettings(bucket="mine"), ["s3"], STACK, "eu-west-1").s3.region == "eu-west-1"
     assert parts.postgres_dsn == "embedded"
     assert parts.embedded == ("postgres",)
 

@@ -91,7 +91,7 @@ class GatewaySettings(_Settings):
         None, pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$", description="this pod's name inside the reply domain"
     )
     api_keys_file: Path | None = None
-    concurrency: int = Field(512, ge=1, description="requests in flight before 503")
+    concurrency: int = Field(512, ge=1, description="requests in flight before 429")
     pointer_seconds: float = Field(2.0, gt=0, description="how often the pointer is read")
 
 
@@ -157,6 +157,9 @@ class EmbeddedStack:
     triton_metrics_url: str
     triton_repository: str  # the folder that the embedded Triton loads models from
     message_keys_file: str
+
+    def aws(self) -> AwsAccess:
+        return AwsAccess(self.aws_endpoint_url, self.aws_region, self.aws_access_key_id, self.aws_secret_access_key)
 
     @classmethod
     def parse(cls, content: Mapping[str, object]) -> EmbeddedStack:
@@ -234,8 +237,13 @@ def _refusal(problems: Iterable[str]) -> SettingsError:
     return SettingsError("settings refused: " + "; ".join(problems), "see `waypost --help` for the names")
 
 
-def resolve_parts(shared: SharedSettings, needed: Iterable[Part], stack: EmbeddedStack | None) -> Parts:
-    """Where each needed part is. Raises SettingsError naming every part that is neither given nor embedded."""
+def resolve_parts(
+    shared: SharedSettings, needed: Iterable[Part], stack: EmbeddedStack | None, region: str | None = None
+) -> Parts:
+    """Where each needed part is; `region` is AWS_REGION, which boto3 itself does not read.
+
+    Raises SettingsError naming every part that is neither given nor embedded.
+    """
     needed = tuple(needed)
     given = {
         "postgres": shared.postgres_dsn,
@@ -251,16 +259,14 @@ def resolve_parts(shared: SharedSettings, needed: Iterable[Part], stack: Embedde
         raise SettingsError(
             f"{names} not set and no embedded stack is up in {shared.local_dir}", "run `waypost local up` or set them"
         )
-    aws = AwsAccess() if stack is None else AwsAccess(
-        stack.aws_endpoint_url, stack.aws_region, stack.aws_access_key_id, stack.aws_secret_access_key
-    )  # fmt: skip
+    given_aws, aws = AwsAccess(region=region), stack.aws() if stack else AwsAccess(region=region)
     keys_file = shared.message_keys_file or (Path(stack.message_keys_file) if stack else None)
     return Parts(
         postgres_dsn=shared.postgres_dsn or (stack.postgres_reader_dsn if stack else ""),
         postgres_owner_dsn=shared.postgres_dsn or (stack.postgres_dsn if stack else ""),
-        s3=AwsAccess() if shared.bucket else aws,
+        s3=given_aws if shared.bucket else aws,
         bucket=shared.bucket or (stack.bucket if stack else ""),
-        sqs=AwsAccess() if shared.request_queue_url else aws,
+        sqs=given_aws if shared.request_queue_url else aws,
         request_queue_url=shared.request_queue_url or (stack.request_queue_url if stack else ""),
         triton_url=shared.triton_url or (stack.triton_url if stack else ""),
         triton_repository=Path(stack.triton_repository) if stack and not shared.triton_url else None,

@@ -13,6 +13,7 @@ import pytest
 from tests.factories import a_release
 from waypost.clock import ManualClock
 from waypost.errors import StoreUnavailable, TritonUnavailable
+from waypost.metrics import WorkerMetrics
 from waypost.objects.protocols import StoredObject
 from waypost.objects.s3 import S3ObjectStore, s3_client
 from waypost.questions import Question
@@ -68,7 +69,7 @@ def a_follower(
     store: StoreThatGoesAway, triton: TritonModel, stack: EmbeddedStack, kept: Path, clock: ManualClock
 ) -> ReleaseFollower:
     folder = ModelFolder(Path(stack.triton_repository), "python", "cpu")
-    return ReleaseFollower(store, triton, folder, kept / "kept", clock)
+    return ReleaseFollower(store, triton, folder, kept / "kept", clock, WorkerMetrics())
 
 
 def published(store: StoreThatGoesAway, seed: int = 0, break_file: str | None = None) -> int:

@@ -55,7 +55,7 @@ def start(environ: Mapping[str, str]) -> Parts:
     with stage(logger, "embedded stack up", folder=str(shared.local_dir)):
         stack = up(shared.local_dir, settings, shared, ALL_PARTS)
         up_serving(shared.local_dir, environ)
-    return resolve_parts(shared, ALL_PARTS, stack)
+    return resolve_parts(shared, ALL_PARTS, stack, environ.get("AWS_REGION"))
 
 
 def print_status(local_dir: Path, *, as_json: bool) -> int:

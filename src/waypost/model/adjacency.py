@@ -12,8 +12,8 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 import torch
-import torch.nn.functional as functional
 from torch import Tensor
+from torch.nn import functional
 
 from waypost.graph.tensors import Csr
 
@@ -66,9 +66,7 @@ class Adjacency:
 
 class _NeighbourSum(torch.autograd.Function):
     @staticmethod
-    def forward(
-        ctx: torch.autograd.function.FunctionCtx, rows: Tensor, adjacency: Adjacency, weighted: bool
-    ) -> Tensor:
+    def forward(ctx: torch.autograd.function.FunctionCtx, rows: Tensor, adjacency: Adjacency, weighted: bool) -> Tensor:
         ctx.adjacency, ctx.weighted = adjacency, weighted  # type: ignore[attr-defined]
         return adjacency.forward.sum(rows, weighted=weighted)
 

@@ -38,7 +38,7 @@ class AgeCurve:
     expected: Float64Array  # [num_edges] pairs that a post expects from birth to the age _EDGES[i]
 
     def offsets(self, birth: Int64Array, start: int, end: int) -> NDArray[np.float32]:
-        """[num_posts] log of the pairs expected between `start` and `end` (microseconds), centred; unknown births get 0."""
+        """[num_posts] log of the pairs expected from `start` to `end` (microseconds), centred; unknown births get 0."""
         known = birth != NO_TIME
         begin, stop = _ages(birth, start), _ages(birth, end)
         pairs = np.interp(stop, _EDGES, self.expected) - np.interp(begin, _EDGES, self.expected)

@@ -15,8 +15,8 @@ from dataclasses import dataclass, replace
 from typing import cast
 
 import torch
-import torch.nn.functional as functional
 from torch import Tensor, nn
+from torch.nn import functional
 from torch_geometric.nn import SAGEConv
 
 from waypost.graph.tensors import NO_AUTHOR, Csr, GraphTensors, Interactions, csr_from_pairs
@@ -156,21 +156,21 @@ class GraphSAGE(nn.Module):
             "layers": self.layers,
         }
 
-    def forward(
-        self, graph: Graph, warmth: Warmth | None = None, dtype: torch.dtype = torch.float32
-    ) -> Embeddings:
+    def forward(self, graph: Graph, warmth: Warmth | None = None, dtype: torch.dtype = torch.float32) -> Embeddings:
         """A training step passes its warmth and bfloat16; the tables are made from the plain call."""
         warmth = warmth or everything_warm(graph)
         hidden = self._hidden(graph, warmth, dtype)
         message = self._message(hidden) * _source_scale(graph, warmth).to(dtype)
         adjacency = graph.relations.get("posts_of_user")
-        state_sum = torch.zeros_like(self.user_id, dtype=dtype) if adjacency is None else adjacency.sum_neighbours(message)
+        state_sum = (
+            torch.zeros_like(self.user_id, dtype=dtype) if adjacency is None else adjacency.sum_neighbours(message)
+        )
         own = _total([hidden[0].user, *(layer.authored for layer in hidden)])
         post = _total([layer.post for layer in hidden])
         return Embeddings(message, state_sum, own * self._share + self.everyone.to(dtype), post * self._share)
 
     def content_messages(self, graph: Graph) -> tuple[Tensor, Tensor]:
-        """(token [vocabulary, dim], tag [num_tags, dim]): the message of a post that has only this token, or only this tag.
+        """(token [vocabulary, dim], tag [num_tags, dim]): the message of a post that has but this token, or this tag.
 
         A post without author and users has the mean of its tokens' plus the mean of its tags' messages, exactly.
         """
@@ -193,7 +193,7 @@ class GraphSAGE(nn.Module):
         return 1.0 / (self.layers + 1)
 
     def _hidden(self, graph: Graph, warmth: Warmth, dtype: torch.dtype) -> list[Hidden]:
-        """[layers + 1] the input and every layer; the last layer's users and tags are left out, since nobody reads them."""
+        """[layers + 1] the input and every layer, without the last layer's users and tags, which nobody reads."""
         user = self.user_id.to(dtype) * warmth.users
         hidden = [Hidden(user, None, self._post_input(graph, warmth, dtype), self.tag.to(dtype))]
         for layer in range(self.layers):

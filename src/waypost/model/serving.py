@@ -3,9 +3,8 @@
     z = own + W · (state_sum + Σ message of new neighbours) / max(1, state_count + n_new)^alpha
     score = z · post_vector
 
-Exact and not an approximation, because the layers are linear. `recommend_eager` is that formula in plain numpy: the
-reference that the exported ONNX graph is compared with. The last of the d columns carries a post's age offset against
-a constant 1.
+Exact and not an approximation, because the layers are linear. The last of the d columns carries a post's age offset
+against a constant 1.
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ class Window:
 def to_serving_tables(
     model: GraphSAGE, tensors: GraphTensors, interactions: Interactions, window: Window | None = None
 ) -> ServingTables:
-    """Tables for the graph of `interactions`, for lists shown inside `window` (default: the days after the last event)."""
+    """For the graph of `interactions` and lists shown inside `window`; by default in the days after the last event."""
     graph = to_graph(tensors, interactions, len(model.token))
     with torch.no_grad():
         embeddings = model(graph)

@@ -10,7 +10,7 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from waypost.errors import StoreUnavailable
+from waypost.errors import SettingsError, StoreUnavailable
 from waypost.objects.protocols import ObjectInfo, StoredObject
 from waypost.settings import AwsAccess
 
@@ -24,7 +24,10 @@ _LOST_RACE = {"PreconditionFailed", "ConditionalRequestConflict", "412", "409"}
 
 
 def s3_client(access: AwsAccess, *, read_timeout_seconds: float = 30) -> S3Client:
-    """A client whose every call ends: 3 s to connect, `read_timeout_seconds` to answer, three tries in all."""
+    """A client whose every call ends: 3 s to connect, `read_timeout_seconds` to answer, three tries in all.
+
+    Raises SettingsError when AWS's own variables make no sense.
+    """
     config = Config(
         connect_timeout=3,
         read_timeout=read_timeout_seconds,
@@ -32,14 +35,19 @@ def s3_client(access: AwsAccess, *, read_timeout_seconds: float = 30) -> S3Clien
         max_pool_connections=16,
         s3={"addressing_style": "path"} if access.endpoint_url else {},
     )
-    return boto3.client(
-        "s3",
-        endpoint_url=access.endpoint_url,
-        region_name=access.region,
-        aws_access_key_id=access.access_key_id,
-        aws_secret_access_key=access.secret_access_key,
-        config=config,
-    )
+    try:
+        return boto3.client(
+            "s3",
+            endpoint_url=access.endpoint_url,
+            region_name=access.region,
+            aws_access_key_id=access.access_key_id,
+            aws_secret_access_key=access.secret_access_key,
+            config=config,
+        )
+    except BotoCoreError as error:
+        raise SettingsError(
+            f"AWS settings refused: {error}", "check AWS_REGION, AWS_PROFILE and AWS_ENDPOINT_URL"
+        ) from error
 
 
 class S3ObjectStore:

@@ -20,7 +20,7 @@ def to_popular(lookups: Lookups, version: int) -> bytes:
         {
             "version": version,
             "posts": lookups.post_ids[order].tolist(),
-            "scores": [round(float(score), 6) for score in lookups.popularity[order]],
+            "scores": lookups.popularity[order].tolist(),
             "tags": {name: sorted(positions) for name, positions in sorted(tags.items())},
         }
     )

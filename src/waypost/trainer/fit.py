@@ -18,6 +18,7 @@ from torch import Tensor
 from waypost.graph.tensors import NO_TIME, GraphTensors, Interactions
 from waypost.logs import Progress, stage
 from waypost.model.ageing import fit_age_curve, post_birth
+from waypost.model.features import VOCABULARY_SIZE
 from waypost.model.graphsage import ALPHA, Embeddings, Graph, GraphSAGE, Warmth, everything_warm, to_graph
 from waypost.model.loss import sampled_softmax
 from waypost.settings import TrainerSettings
@@ -58,8 +59,7 @@ def fit(
 ) -> GraphSAGE:
     """A model of these interactions; with `init`, that model taught further (same tensors, more interactions)."""
     prepare_torch(settings)
-    vocabulary = num_tokens(tensors) if init is None else len(init.token)
-    graph = to_graph(tensors, interactions, vocabulary)
+    graph = to_graph(tensors, interactions, VOCABULARY_SIZE)
     model = init or start_model(tensors, graph, settings, seed)
     examples = _examples(tensors, interactions)
     steps = plan_steps(len(examples.user), settings.epochs)
@@ -81,7 +81,7 @@ def plan_steps(num_pairs: int, epochs: int | None) -> int:
 
 def start_model(tensors: GraphTensors, graph: Graph, settings: TrainerSettings, seed: int) -> GraphSAGE:
     model = GraphSAGE(
-        tensors.num_users, tensors.num_posts, tensors.num_tags, num_tokens(tensors), settings.dim, settings.layers
+        tensors.num_users, tensors.num_posts, tensors.num_tags, VOCABULARY_SIZE, settings.dim, settings.layers
     )
     with stage(logger, "spectral start found"), torch.no_grad():
         user, post = spectral_embeddings(graph, settings.dim, seed)
@@ -90,13 +90,8 @@ def start_model(tensors: GraphTensors, graph: Graph, settings: TrainerSettings, 
     return model
 
 
-def num_tokens(tensors: GraphTensors) -> int:
-    """Rows of the token table: one more than the largest token in use."""
-    return int(tensors.post_tokens.indices.max(initial=-1)) + 1
-
-
 def prepare_torch(settings: TrainerSettings) -> None:
-    """Threads as set; matrix products in bfloat16 where the processor has them in hardware (torch probes that itself)."""
+    """Threads as set; matrix products in bfloat16 where the processor has them in hardware, which torch probes."""
     if settings.threads:
         torch.set_num_threads(settings.threads)
     torch.set_float32_matmul_precision("medium")
@@ -166,7 +161,8 @@ def _users_without(embeddings: Embeddings, graph: Graph, user: Tensor, post: Ten
     """[batch, dim] the vectors that these users would have had before they met these posts."""
     others = (graph.user_degree[user] - 1.0).clamp_min(1.0)
     state = embeddings.state_sum.float()[user] - embeddings.message.float()[post]
-    return embeddings.own.float()[user] + state * others**-ALPHA
+    users: Tensor = embeddings.own.float()[user] + state * others**-ALPHA
+    return users
 
 
 def _warmth(graph: Graph, generator: torch.Generator) -> Warmth:

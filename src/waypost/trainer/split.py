@@ -57,7 +57,8 @@ def _random_per_user(interactions: Interactions, num_posts: int, share: float, s
     rank = np.empty(len(keys), np.int64)
     rank[order] = np.arange(len(keys)) - first[order]
     quota = np.minimum(np.floor(share * count + generator.random(int(user.max(initial=-1)) + 1)[user]), count - 1)
-    return (rank < quota)[inverse]
+    held: NDArray[np.bool_] = (rank < quota)[inverse]
+    return held
 
 
 def _without_repeats(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from tokenizers import Tokenizer
 
 from waypost.clock import Clock
 from waypost.errors import CorruptObject, PipelineError, RetryableError, TritonUnavailable
+from waypost.metrics import WorkerMetrics
 from waypost.model.signature import Backend, Device
 from waypost.objects.bundle import Manifest
 from waypost.objects.protocols import ObjectStore
@@ -65,12 +66,12 @@ class ReleaseFollower:
         folder: ModelFolder,
         kept: Path,
         clock: Clock,
-        on_switch: Callable[[Served], None] = lambda served: None,
+        metrics: WorkerMetrics,
     ) -> None:
         self._store, self._triton, self._folder, self._kept = store, triton, folder, kept
-        self._clock, self._on_switch = clock, on_switch
+        self._clock, self._metrics = clock, metrics
         self._served: Served | None = None
-        self._previous_loaded = False
+        self._previous: int | None = None  # a version that is still loaded, for batches begun with it
         self._refused: tuple[str, float] | None = None  # release id, when
         self._answered_at: float | None = None
         self._lock = threading.Lock()  # one look at a time
@@ -104,7 +105,7 @@ class ReleaseFollower:
             except RetryableError as error:
                 logger.warning("release not switched", extra={"cause": str(error)})
                 self._start_from_kept()
-            except PipelineError as error:
+            except (PipelineError, OSError) as error:  # OSError: this pod's disk
                 logger.error("release refused", extra={"cause": str(error)})
             self._probe()
 
@@ -118,12 +119,15 @@ class ReleaseFollower:
         if self._refused and self._refused[0] == release and not self._retry_due():
             return
         try:
-            manifest, files = load_release(self._store, release)
-            self._switch(manifest, files)
-            save_kept(self._kept, manifest, files)
-        except (PipelineError, TritonUnavailable):
+            with self._metrics.release_load.time():
+                manifest, files = load_release(self._store, release)
+                self._switch(manifest, files)
+        except (PipelineError, TritonUnavailable, OSError):
             self._refused = (release, self._clock.monotonic())
+            self._metrics.release_loads.labels("refused").inc()
             raise
+        self._metrics.release_loads.labels("served").inc()
+        save_kept(self._kept, manifest, files)
 
     def _retry_due(self) -> bool:
         return self._refused is None or self._clock.monotonic() - self._refused[1] >= REFUSED_RETRY_SECONDS
@@ -143,10 +147,10 @@ class ReleaseFollower:
         served = self._parse(manifest, files)
         self._load(served, files)
         logger.info("release switched", extra={"release": served.release, "model_version": served.version})
-        self._previous_loaded = self._served is not None
+        self._previous = self._served.version if self._served else None
         self._served = served
         self._answered_at = self._clock.monotonic()
-        self._on_switch(served)
+        self._metrics.serves_release(served.version)
 
     def _parse(self, manifest: Manifest, files: dict[str, bytes]) -> Served:
         version = int(manifest.facts["version"])
@@ -180,10 +184,11 @@ class ReleaseFollower:
             raise
 
     def _drop_previous(self) -> None:
-        if self._previous_loaded and self._served is not None:
-            self._previous_loaded = False
+        if self._previous is not None and self._served is not None:
             keep_only(self._folder.path, [self._served.version])
             self._reload_quietly()
+            self._metrics.forget_release(self._previous)
+            self._previous = None
 
     def _reload_quietly(self) -> None:
         try:

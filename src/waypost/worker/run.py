@@ -22,7 +22,7 @@ from waypost.queueing.signing import Keyring, load_keyring
 from waypost.queueing.sqs import SqsQueue
 from waypost.release.triton import TritonModel
 from waypost.settings import Parts, SharedSettings, WorkerSettings
-from waypost.worker.follow import ModelFolder, ReleaseFollower, Served
+from waypost.worker.follow import ModelFolder, ReleaseFollower
 from waypost.worker.health import HealthServer
 from waypost.worker.loop import WorkerLoop
 
@@ -50,7 +50,7 @@ def run(settings: WorkerSettings, shared: SharedSettings, parts: Parts) -> int:
         model_folder(settings, parts),
         settings.kept_release or shared.local_dir / "kept-release",
         SystemClock(),
-        on_switch=lambda served: _note_switch(metrics, served),
+        metrics,
     )
     loop = WorkerLoop(
         outside.queue,
@@ -118,10 +118,6 @@ def _look_until(follower: ReleaseFollower, seconds: float, stop: threading.Event
         except Exception:  # a look must never be the last one
             logger.exception("looking at the release pointer failed")
         stop.wait(seconds)
-
-
-def _note_switch(metrics: WorkerMetrics, served: Served) -> None:
-    metrics.serves_release(served.version)
 
 
 def _stop_on_signals(loop: WorkerLoop, stop: threading.Event) -> None:
