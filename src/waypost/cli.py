@@ -113,7 +113,7 @@ def _exporter(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
     from waypost.settings import ExporterSettings
 
     settings = read_settings(ExporterSettings, environ)
-    wish = RepositoryWish(options.repository, options.device) if options.repository else None
+    wish = RepositoryWish(options.repository, options.target_device) if options.repository else None
     _say(run(settings, read_parts(environ, ["s3", "triton"]), options.checkpoint, wish))
     return 0
 
@@ -132,7 +132,7 @@ def _run_night(options: argparse.Namespace, environ: Mapping[str, str]) -> str:
     settings = read_settings(TrainerSettings, environ), read_settings(ExporterSettings, environ)
     parts = read_parts(environ, ["postgres", "s3", "triton"])
     repository = getattr(options, "repository", None)  # `local run` has neither option
-    wish = RepositoryWish(repository, options.device) if repository else None
+    wish = RepositoryWish(repository, options.target_device) if repository else None
     with logs.stage(logger, "night done"):
         checkpoint = run_trainer(settings[0], parts, getattr(options, "evaluation", None))
         return run_exporter(settings[1], parts, checkpoint, wish)

@@ -8,6 +8,14 @@ from textwrap import dedent
 from typing import Any
 
 from waypost import __version__
+from waypost.settings import (
+    ExporterSettings,
+    GatewaySettings,
+    LocalSettings,
+    Settings,
+    TrainerSettings,
+    WorkerSettings,
+)
 
 _Verbs = Any  # argparse gives the type of add_subparsers() no public name
 
@@ -59,6 +67,7 @@ def _add_local(verbs: _Verbs) -> None:
         Loopback only, free ports, data in $WAYPOST_LOCAL_DIR (default .waypost). Started again, it uses the same
         data; what a killed run left behind is cleaned up. A part whose switch is set is not started.
         """,
+        LocalSettings,
     )
     up.set_defaults(verb="local up")
     down = _parser(kinds, "down", "Stop the embedded stack; its data stays.", "")
@@ -121,6 +130,7 @@ def _add_night(verbs: _Verbs) -> None:
         Prints the checkpoint's name. The graph is read in one snapshot and its tensors are kept in S3 under their
         fingerprint: an unchanged graph is not read again. Exits 3 when the gate refuses the model.
         """,
+        TrainerSettings,
     )
     for parser in (night, trainer):
         parser.add_argument(
@@ -137,6 +147,7 @@ def _add_night(verbs: _Verbs) -> None:
         Prints the release's id. Exits 4 when the preflight finds anything, 0 when a newer release was published
         meanwhile.
         """,
+        ExporterSettings,
     )
     exporter.add_argument("--checkpoint", metavar="RUN", help="the checkpoint's name; the newest when absent")
     for parser in (night, exporter):
@@ -147,10 +158,10 @@ def _add_night(verbs: _Verbs) -> None:
             help="also write the Triton model repository there, for any other Triton",
         )
         parser.add_argument(
-            "--device",
+            "--target-device",
             choices=("gpu", "cpu"),
             default="gpu",
-            help="for --repository: what that Triton runs on (default gpu)",
+            help="for --repository: what that Triton runs on (default: gpu)",
         )
     night.set_defaults(verb="night")
     trainer.set_defaults(verb="trainer")
@@ -162,14 +173,16 @@ def _add_serving(verbs: _Verbs) -> None:
         verbs,
         "gateway",
         "Serve POST /recommend: queue a request, wait for the worker's reply, answer before the deadline either way.",
-        "Settings: WAYPOST_GATEWAY_HOST, _PORT, _METRICS_PORT, _REPLY_HOST, _REPLY_PORT, _API_KEYS_FILE, _CONCURRENCY.",
+        "Answers by popularity, marked degraded, where the model cannot in time. Without an API keys file: loopback only.",
+        GatewaySettings,
     )
     gateway.set_defaults(verb="gateway")
     worker = _parser(
         verbs,
         "worker",
         "Take requests from the queue, ask Triton, reply to the gateway that asked; follow the release pointer.",
-        "Settings: WAYPOST_WORKER_REPOSITORY, _REPLY_DOMAIN, _BATCH, _RECEIVERS, _METRICS_HOST, _METRICS_PORT.",
+        "Serves nothing before a verified release answers its golden questions in this pod's Triton.",
+        WorkerSettings,
     )
     worker.set_defaults(verb="worker")
 
@@ -222,22 +235,37 @@ def _add_lists(verbs: _Verbs) -> None:
         --recs: `user<TAB>item item …`, best first, as `waypost recommend` writes them.
         """,
     )
-    for name in ("train", "test", "recs"):
-        evaluate.add_argument(f"--{name}", type=Path, required=True, metavar="FILE")
-    evaluate.add_argument("--k", type=_positive, default=20)
-    evaluate.add_argument("--format", choices=("lists", "pairs"), default="lists")
-    evaluate.add_argument("--missing", choices=("zero", "skip", "error"), default="zero")
-    evaluate.add_argument("--seen", choices=("error", "strip", "keep"), default="error")
+    for name, what in (("train", "what users had"), ("test", "what they came to have"), ("recs", "the lists to judge")):
+        evaluate.add_argument(f"--{name}", type=Path, required=True, metavar="FILE", help=what)
+    evaluate.add_argument("--k", type=_positive, default=20, help="length of the judged lists (default: 20)")
+    evaluate.add_argument("--format", choices=("lists", "pairs"), default="lists", help="of --train and --test")
+    evaluate.add_argument(
+        "--missing",
+        choices=("zero", "skip", "error"),
+        default="zero",
+        help="a test user without a list (default: zero)",
+    )
+    evaluate.add_argument(
+        "--seen",
+        choices=("error", "strip", "keep"),
+        default="error",
+        help="a list that names a train item (default: error)",
+    )
     evaluate.add_argument("--drop-seen", action="store_true", help="drop test pairs that are in train too")
     evaluate.add_argument("--n-items", type=_positive, metavar="N", help="size of the catalogue, for coverage")
     evaluate.add_argument("--json", action="store_true", help="one JSON object instead of a table")
     evaluate.set_defaults(verb="evaluate")
 
 
-def _parser(verbs: _Verbs | None, name: str, summary: str, details: str) -> argparse.ArgumentParser:
+def _parser(
+    verbs: _Verbs | None, name: str, summary: str, details: str, settings: type[Settings] | None = None
+) -> argparse.ArgumentParser:
+    epilog = dedent(details).strip()
+    if settings is not None:
+        epilog += "\n\nsettings (environment):\n" + "\n".join(f"  {line}" for line in settings.lines())
     facts: dict[str, Any] = {
         "description": summary,
-        "epilog": dedent(details).strip(),
+        "epilog": epilog,
         "formatter_class": argparse.RawDescriptionHelpFormatter,
     }
     if verbs is None:

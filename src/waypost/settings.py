@@ -27,7 +27,7 @@ SWITCHES: dict[Part, str] = {
 _SERVICE_LINK_NAME = re.compile(r".*(_SERVICE_HOST|_SERVICE_PORT.*|_PORT_\d+_.*)$")
 
 
-class _Settings(BaseModel):
+class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
     prefix: ClassVar[str] = "WAYPOST_"
 
@@ -36,8 +36,18 @@ class _Settings(BaseModel):
         """Environment variable -> field."""
         return {cls.prefix + name.upper(): name for name in cls.model_fields}
 
+    @classmethod
+    def lines(cls) -> list[str]:
+        """`WAYPOST_TRAINER_SEED=1`, a line each, with what there is to say about it."""
+        described = []
+        for variable, name in cls.variables().items():
+            field = cls.model_fields[name]
+            default = "" if field.default is None else field.default
+            described.append(f"{variable}={default}" + (f"  ({field.description})" if field.description else ""))
+        return described
 
-class SharedSettings(_Settings):
+
+class SharedSettings(Settings):
     """What every process reads."""
 
     local_dir: Path = Path(".waypost")
@@ -53,25 +63,25 @@ class SharedSettings(_Settings):
     faults_allowed: Literal["yes", "no"] = "no"
 
 
-class LoadSettings(_Settings):
+class LoadSettings(Settings):
     prefix: ClassVar[str] = "WAYPOST_LOAD_"
     postgres_dsn: str | None = None  # the owner's; WAYPOST_POSTGRES_DSN when absent
 
 
-class TrainerSettings(_Settings):
+class TrainerSettings(Settings):
     prefix: ClassVar[str] = "WAYPOST_TRAINER_"
-    seed: int = Field(1, ge=0)
+    seed: int = Field(1, ge=0, description="one seed and one thread give the same model, bit by bit")
     threads: int = Field(0, ge=0, description="0: all cores")
     device: str = Field("cpu", pattern=r"^(cpu|cuda(:\d+)?)$")
-    dim: int = Field(64, ge=8, le=512)
-    layers: int = Field(3, ge=1, le=6)
+    dim: int = Field(64, ge=8, le=512, description="width of every vector")
+    layers: int = Field(3, ge=1, le=6, description="hops over the graph")
     epochs: int | None = Field(None, ge=1, description="absent: chosen from the number of edges")
-    holdout_share: float = Field(0.1, gt=0, lt=0.5)
+    holdout_share: float = Field(0.1, gt=0, lt=0.5, description="of the interactions, the last by time")
     holdout_users: int = Field(5_000, ge=1, description="at most this many holdout users are scored")
     statement_timeout_seconds: float = Field(600, gt=0)
 
 
-class ExporterSettings(_Settings):
+class ExporterSettings(Settings):
     prefix: ClassVar[str] = "WAYPOST_EXPORTER_"
     target: str = Field("26.07", pattern=r"^\d\d\.\d\d$", description="the Triton release that the model must load on")
     preflight_timeout_seconds: float = Field(60, gt=0)
@@ -80,7 +90,7 @@ class ExporterSettings(_Settings):
     triton_device: Literal["gpu", "cpu"] = "gpu"
 
 
-class GatewaySettings(_Settings):
+class GatewaySettings(Settings):
     prefix: ClassVar[str] = "WAYPOST_GATEWAY_"
     host: str = "127.0.0.1"
     port: int | None = Field(None, ge=0, le=65535, description="absent: 8080, or a free one when 8080 is taken")
@@ -95,7 +105,7 @@ class GatewaySettings(_Settings):
     pointer_seconds: float = Field(2.0, gt=0, description="how often the pointer is read")
 
 
-class WorkerSettings(_Settings):
+class WorkerSettings(Settings):
     prefix: ClassVar[str] = "WAYPOST_WORKER_"
     metrics_host: str = "127.0.0.1"
     metrics_port: int = Field(0, ge=0, le=65535, description="/metrics, /healthz and /readyz; 0: a free one")
@@ -111,7 +121,7 @@ class WorkerSettings(_Settings):
     load_timeout_seconds: float = Field(60.0, gt=0)
 
 
-class LocalSettings(_Settings):
+class LocalSettings(Settings):
     prefix: ClassVar[str] = "WAYPOST_LOCAL_"
     interactions: int = Field(
         60_000, ge=1, description="size of the graph that `local run` generates for an empty database"
@@ -124,10 +134,10 @@ class LocalSettings(_Settings):
     triton_home: Path | None = Field(None, description="virtual environment with nvidia-pytriton; absent: .venv/triton")
 
 
-_ALL: tuple[type[_Settings], ...] = (
+_ALL: tuple[type[Settings], ...] = (
     SharedSettings, LoadSettings, TrainerSettings, ExporterSettings, GatewaySettings, WorkerSettings, LocalSettings,
 )  # fmt: skip
-S = TypeVar("S", bound=_Settings)
+S = TypeVar("S", bound=Settings)
 
 
 @dataclass(frozen=True)

@@ -60,7 +60,7 @@ def ndcg_at_k(hits: NDArray[Any], num_test: NDArray[Any]) -> Float64Array:
 
 
 def top_k(scores: Float32Array, k: int) -> Int32Array:
-    """[n, num_posts] -> [n, k] the best posts, best first; equal scores by ascending index; fewer if there are fewer."""
+    """[n, num_posts] -> [n, k] the best posts, best first; ties by ascending index; fewer where there are fewer."""
     k = min(k, scores.shape[1])
     if k == 0:
         return np.zeros((len(scores), 0), np.int32)

@@ -19,8 +19,6 @@ VOCABULARY_SIZE = 8_000  # a travel site's working vocabulary; 8,000 rows of 64 
 MAX_TOKENS = 128  # per post: title and the first paragraph say what a post is about
 MAX_CHARACTERS = 4_000  # 128 word pieces never need more; a body of 1 MB costs no more than this
 MIN_TOKEN_COUNT = 2  # a word seen once says nothing about another post
-UNKNOWN = "[UNK]"
-TRAINING_TEXTS = 50_000  # more texts no longer change the vocabulary that matters
 _ENCODE_BATCH = 2_000
 
 
@@ -37,6 +35,7 @@ def train_tokenizer(texts: Iterable[str], vocabulary_size: int = VOCABULARY_SIZE
             normalizers.NFKC(),
             normalizers.Lowercase(),
             normalizers.Replace(Regex(r"[^\p{L}\p{N}\p{So}]+"), " "),
+            normalizers.Strip(),
         ]
     )
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
@@ -58,15 +57,6 @@ def encode_texts(tokenizer_json: str, texts: Sequence[str]) -> Csr:
     indptr = np.zeros(len(rows) + 1, np.int64)
     np.cumsum([len(row) for row in rows], out=indptr[1:])
     return Csr(indptr, np.concatenate(rows) if rows else np.zeros(0, np.int32))
-
-
-def vocabulary_size(tokenizer_json: str) -> int:
-    return int(Tokenizer.from_str(tokenizer_json).get_vocab_size())
-
-
-def post_text(title: str | None, body: str | None) -> str:
-    """What the tokenizer sees of a post; NULL is no text."""
-    return "\n".join(part[:MAX_CHARACTERS] for part in (title, body) if part)
 
 
 def _encode(tokenizer: Tokenizer, texts: Sequence[str]) -> Iterator[list[int]]:

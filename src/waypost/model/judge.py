@@ -129,7 +129,7 @@ def _figures(tally: _Tally, train: dict[str, set[str]], num_posts: int, k: int) 
         "recall_ci95": interval_95(recall),
         f"ndcg@{k}": mean(ndcg),
         "ndcg_ci95": interval_95(ndcg),
-        f"precision@{k}": mean(hits.sum(axis=1) / k),
+        f"precision@{k}": mean(hits.sum(axis=1, dtype=np.float64) / k),
         f"hit_rate@{k}": mean(any_hit.astype(np.float64)),
         f"mrr@{k}": mean(np.where(any_hit, 1.0 / (hits.argmax(axis=1) + 1), 0.0)),
         f"coverage@{k}": len(tally.exposure) / max(num_posts, 1),
