@@ -173,7 +173,7 @@ def _add_serving(verbs: _Verbs) -> None:
         verbs,
         "gateway",
         "Serve POST /recommend: queue a request, wait for the worker's reply, answer before the deadline either way.",
-        "Answers by popularity, marked degraded, where the model cannot in time. Without an API keys file: loopback only.",
+        "Where the model cannot in time it answers by popularity, marked degraded. Without API keys: loopback only.",
         GatewaySettings,
     )
     gateway.set_defaults(verb="gateway")
