@@ -7,6 +7,8 @@ import json
 import os
 import shutil
 import signal
+import subprocess
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -191,3 +193,14 @@ def test_an_interpreter_with_a_shared_library_is_preferred_to_the_machines(tmp_p
     assert environment["LD_LIBRARY_PATH"].endswith(f":{tmp_path}/base/lib")
     assert environment["PATH"].startswith(f"{tmp_path}/base/bin:")
     assert "PYTHONPATH" not in environment, "the stub would ignore it"
+
+
+def test_a_stub_that_another_process_still_holds_open_for_writing_is_waited_for(tmp_path: Path) -> None:
+    stub = tmp_path / "stub"
+    stub.write_text("#!/bin/sh\nexit 0\n")
+    stub.chmod(0o700)
+    writer = stub.open("a")
+    threading.Timer(0.3, writer.close).start()
+    with pytest.raises(OSError, match="Text file busy"):
+        subprocess.run([stub], check=False, timeout=5)
+    triton.check_stub(stub, {}, "3.11")

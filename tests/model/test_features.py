@@ -47,5 +47,6 @@ def test_any_text_encodes_to_at_most_max_tokens_inside_the_vocabulary(tokenizer:
 
 
 def test_features_need_no_torch() -> None:
-    code = "import sys, waypost.model.features, waypost.model.evaluation, waypost.model.judge; sys.exit('torch' in sys.modules)"
+    names = "waypost.model.features, waypost.model.evaluation, waypost.model.judge"
+    code = f"import sys, {names}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], timeout=60, check=False).returncode == 0

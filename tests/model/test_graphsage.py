@@ -10,7 +10,7 @@ from tests.factories import some_tensors
 from waypost.graph.tensors import Csr, GraphTensors, csr_from_pairs
 from waypost.model.adjacency import to_adjacency
 from waypost.model.features import VOCABULARY_SIZE
-from waypost.model.graphsage import ALPHA, GraphSAGE, RelationConv, Warmth, to_graph
+from waypost.model.graphsage import ALPHA, CONTENT, GraphSAGE, RelationConv, Warmth, to_graph
 from waypost.model.serving import user_vectors
 from waypost.model.tables import to_serving_tables
 
@@ -76,14 +76,13 @@ def _vectors_by_dense_matrices(model: GraphSAGE, tensors: GraphTensors) -> tuple
     post = model.post_id * warm_post + words + _mean(tagged) @ model.tag
     user_total, post_total = user, post
     for conv in model.convs:
-        weight = {name: conv[name].lin_l.weight.T for name in links}  # type: ignore[index,union-attr]
-        moved = {name: matrix for name, matrix in links.items()}
-        new_user = moved["posts_of_user"] @ post @ weight["posts_of_user"]
-        new_user = new_user + moved["posts_of_author"] @ post @ weight["posts_of_author"]
-        new_post = moved["users_of_post"] @ user @ weight["users_of_post"]
-        new_post = new_post + moved["author_of_post"] @ user @ weight["author_of_post"]
-        new_post = new_post + moved["tags_of_post"] @ tag @ weight["tags_of_post"]
-        tag = moved["posts_of_tag"] @ post @ weight["posts_of_tag"]
+        weight = {name: conv[name].lin_l.weight.T for name in CONTENT}  # type: ignore[index]
+        new_user = links["posts_of_user"] @ post
+        new_user = new_user + links["posts_of_author"] @ post @ weight["posts_of_author"]
+        new_post = links["users_of_post"] @ user
+        new_post = new_post + links["author_of_post"] @ user @ weight["author_of_post"]
+        new_post = new_post + links["tags_of_post"] @ tag @ weight["tags_of_post"]
+        tag = links["posts_of_tag"] @ post @ weight["posts_of_tag"]
         user, post = new_user, new_post
         user_total, post_total = user_total + user, post_total + post
     share = 1 / (model.layers + 1)
@@ -115,7 +114,7 @@ def test_a_post_without_users_and_author_speaks_as_its_tokens_and_tags_do(layers
     tensors = a_world()
     tables = to_serving_tables(a_model(tensors, layers), tensors, tensors.interactions)
     read = np.isin(np.arange(60), tensors.interactions.post)
-    alone = [p for p in np.flatnonzero(~read & (tensors.post_author < 0)) if len(tensors.post_tags.row(p))]
+    alone = [p for p in np.flatnonzero(~read & (tensors.post_author < 0)).tolist() if len(tensors.post_tags.row(p))]
     assert alone
     for post in alone:
         message = tables.tag_message[tensors.post_tags.row(post)].mean(0)

@@ -13,15 +13,17 @@ from waypost.model.judge import JudgeOptions, evaluate_files
 DATA = Path(__file__).parents[3] / "shared" / "data"
 
 
-def _write(folder: Path, **files: str) -> list[Path]:
-    paths = []
-    for name, text in files.items():
-        paths.append(folder / name)
-        paths[-1].write_text(text)
+Files = tuple[Path, Path, Path]
+
+
+def _write(folder: Path, train: str, test: str, recs: str) -> Files:
+    paths = folder / "train", folder / "test", folder / "recs"
+    for path, text in zip(paths, (train, test, recs), strict=True):
+        path.write_text(text)
     return paths
 
 
-def _some_files(folder: Path) -> list[Path]:
+def _some_files(folder: Path) -> Files:
     return _write(
         folder, train="u1 a b\nu2 c\nu3 a\n", test="u1 c d\nu2 a\nu3 b c\nu4 a\n", recs="u1\tc x d\nu2\tb a\nu3\tb c\n"
     )
@@ -92,7 +94,7 @@ def test_every_figure_is_the_other_judges(tmp_path: Path, form: str) -> None:
         (tmp_path / name).write_text("\n".join(lines) + "\n")
     rows = [f"u{u}\t{' '.join(f'i{i}' for i in choose.permutation(70)[:15])}" for u in range(75)]
     (tmp_path / "recs").write_text("\n".join(rows) + "\n")
-    paths = [tmp_path / name for name in ("train", "test", "recs")]
+    paths = tmp_path / "train", tmp_path / "test", tmp_path / "recs"
     given = [f"--{path.name}={path}" for path in paths]
     command = [
         sys.executable,

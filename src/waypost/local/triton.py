@@ -8,10 +8,12 @@ nothing complains).
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -103,15 +105,28 @@ def triton_environment(layout: Layout, home: TritonHome) -> dict[str, str]:
 def check_stub(stub: Path, environment: dict[str, str], python_version: str) -> None:
     """Run the stub without arguments: it complains about those, unless a library is missing."""
     try:
-        run = subprocess.run(
-            [stub], env=environment, capture_output=True, text=True, timeout=STUB_CHECK_SECONDS, check=False
-        )  # fmt: skip
+        run = _run_stub(stub, environment)
     except (OSError, subprocess.TimeoutExpired) as error:
         raise LocalStackError(f"Triton's python stub does not run: {error}", "run `make setup`") from None
     if _MISSING_LIBRARY in run.stderr:
         library = run.stderr.partition(_MISSING_LIBRARY)[2].partition(":")[0]
         package = f"libpython{python_version}" if library.startswith("libpython") else f"the package that has {library}"
         raise LocalStackError(f"Triton's python stub lacks the library {library}", f"apt-get install {package}")
+
+
+def _run_stub(stub: Path, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    """The copied stub, once it can be run: a process that another thread forked while the copy was written holds it
+    open for writing until its own exec, and a file open for writing is "busy"."""
+    deadline = time.monotonic() + STUB_CHECK_SECONDS
+    while True:
+        try:
+            return subprocess.run(
+                [stub], env=environment, capture_output=True, text=True, timeout=STUB_CHECK_SECONDS, check=False
+            )
+        except OSError as error:
+            if error.errno != errno.ETXTBSY or time.monotonic() > deadline:
+                raise
+            time.sleep(0.02)
 
 
 def check_shared_memory(folder: Path = SHARED_MEMORY, needed: int = MIN_SHARED_MEMORY_BYTES) -> None:

@@ -46,6 +46,10 @@ class Adjacency:
     forward: _Bags  # a bag of sources per target
     backward: _Bags  # a bag of targets per source
 
+    @property
+    def num_edges(self) -> int:
+        return len(self.forward.indices)
+
     def to(self, device: str) -> Adjacency:
         return Adjacency(**{field.name: getattr(self, field.name).to(device) for field in fields(self)})
 

@@ -10,6 +10,7 @@ buys exact serving: a user's last layer is a fixed vector plus a scaled sum of o
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import cast
@@ -17,16 +18,18 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torch_geometric.nn import SAGEConv
 
 from waypost.graph.tensors import NO_AUTHOR, Csr, GraphTensors, Interactions, csr_from_pairs
 from waypost.model.adjacency import Adjacency, to_adjacency
 
-ALPHA = (
-    0.5  # user-post: symmetric normalisation, as in graph convolutions; the mean loses popularity (docs/experiments.md)
-)
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore", DeprecationWarning)  # torch-geometric 2.8 still calls torch.jit.script on import
+    from torch_geometric.nn import SAGEConv
+
+ALPHA = 0.5  # user-post: symmetric normalisation, as in graph convolutions
 MEAN = 1.0  # the content relations take plain means
-RELATIONS = ("posts_of_user", "users_of_post", "posts_of_author", "author_of_post", "posts_of_tag", "tags_of_post")
+INTERACTIONS = ("posts_of_user", "users_of_post")  # these pass vectors on as they are
+CONTENT = ("posts_of_author", "author_of_post", "posts_of_tag", "tags_of_post")  # these learn a matrix per layer
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,6 +44,11 @@ class Graph:
     typical_scale: float  # mean source scale of the posts that have users: what a post without users gets
     relations: dict[str, Adjacency]
     post_tokens: Adjacency | None
+
+    def num_edges(self) -> int:
+        """Of all relations, each counted in one direction, and of posts to their tokens."""
+        words = 0 if self.post_tokens is None else self.post_tokens.num_edges
+        return words + sum(relation.num_edges for relation in self.relations.values()) // 2
 
     def to(self, device: str) -> Graph:
         return replace(
@@ -89,19 +97,31 @@ def _relations(tensors: GraphTensors, posts_of_user: Csr) -> dict[str, Adjacency
 
 
 class RelationConv(SAGEConv):  # type: ignore[misc]
-    """SAGEConv of one relation over a CSR adjacency; the node's own part is left to the jumping knowledge."""
+    """SAGEConv of one relation over a CSR adjacency; the node's own part is left to the jumping knowledge.
 
-    def __init__(self, dim: int) -> None:
+    The matrix starts as the identity. Interactions do without one: learning it cost a third of the time and ranked
+    worse (docs/experiments.md), as LightGCN found of its like.
+    """
+
+    def __init__(self, dim: int, *, learned: bool = True) -> None:
         super().__init__((dim, dim), dim, aggr="sum", root_weight=False, bias=False)
-        nn.init.eye_(self.lin_l.weight)
+        if learned:
+            nn.init.eye_(cast(Tensor, self.lin_l.weight))
+        else:
+            self.lin_l: nn.Module = nn.Identity()
 
     def forward(self, rows: Tensor, adjacency: Adjacency) -> Tensor:
         """[num_sources, dim] -> [num_targets, dim]"""
-        return self.transform(adjacency.aggregate(rows))
+        return self.transform(self.propagate(adjacency, rows))
+
+    def propagate(self, adjacency: Adjacency, rows: Tensor) -> Tensor:
+        """In place of torch-geometric's, which would generate code into a temporary file for every process."""
+        return adjacency.aggregate(rows)
 
     def transform(self, rows: Tensor) -> Tensor:
         """The learned matrix alone; aggregating before or after it is the same, since both are linear."""
-        return functional.linear(rows, self.lin_l.weight.to(rows.dtype))
+        weight: Tensor | None = getattr(self.lin_l, "weight", None)
+        return rows if weight is None else functional.linear(rows, weight.to(rows.dtype))
 
 
 @dataclass(frozen=True)
@@ -141,9 +161,7 @@ class GraphSAGE(nn.Module):
         self.tag = nn.Parameter(torch.zeros(num_tags, dim))
         self.token = nn.Parameter(torch.zeros(vocabulary, dim))
         self.everyone = nn.Parameter(torch.zeros(dim))  # the part of every user vector; carries popularity
-        self.convs = nn.ModuleList(
-            nn.ModuleDict({name: RelationConv(dim) for name in RELATIONS}) for _ in range(layers)
-        )
+        self.convs = nn.ModuleList(_relation_convs(dim) for _ in range(layers))
 
     def shape(self) -> dict[str, int]:
         """The constructor's arguments."""
@@ -234,6 +252,11 @@ class GraphSAGE(nn.Module):
 
     def _conv(self, layer: int, name: str) -> RelationConv:
         return cast(RelationConv, cast(nn.ModuleDict, self.convs[layer])[name])
+
+
+def _relation_convs(dim: int) -> nn.ModuleDict:
+    learned = {name: RelationConv(dim) for name in CONTENT}
+    return nn.ModuleDict({**learned, **{name: RelationConv(dim, learned=False) for name in INTERACTIONS}})
 
 
 def everything_warm(graph: Graph) -> Warmth:

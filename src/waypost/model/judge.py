@@ -119,7 +119,7 @@ def _figures(tally: _Tally, train: dict[str, set[str]], num_posts: int, k: int) 
     hits = np.array(tally.hits, bool).reshape(-1, k)
     num_test = np.array(tally.num_test, np.int64)
     recall, ndcg = recall_at_k(hits, num_test), ndcg_at_k(hits, num_test)
-    any_hit = hits.any(axis=1)
+    any_hit = np.asarray(hits.any(axis=1))
     return {
         "k": k,
         "users": len(recall),
@@ -129,7 +129,7 @@ def _figures(tally: _Tally, train: dict[str, set[str]], num_posts: int, k: int) 
         "recall_ci95": interval_95(recall),
         f"ndcg@{k}": mean(ndcg),
         "ndcg_ci95": interval_95(ndcg),
-        f"precision@{k}": mean(hits.sum(axis=1, dtype=np.float64) / k),
+        f"precision@{k}": mean(hits.mean(axis=1, dtype=np.float64)),
         f"hit_rate@{k}": mean(any_hit.astype(np.float64)),
         f"mrr@{k}": mean(np.where(any_hit, 1.0 / (hits.argmax(axis=1) + 1), 0.0)),
         f"coverage@{k}": len(tally.exposure) / max(num_posts, 1),

@@ -9,6 +9,8 @@ one thread give the same model.
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,7 +28,8 @@ from waypost.trainer.spectral import spectral_embeddings
 
 logger = logging.getLogger(__name__)
 
-BATCH = 8_192  # pairs a step; the pass over the graph costs the same for any batch
+BATCH = 8_192  # pairs a step at most; the pass over the graph costs the same for any batch
+MIN_BATCH = 256  # small graphs draw a quarter of their pairs, so that they train in seconds
 NEGATIVES = 1_024  # shared by the batch
 LEARNING_RATE = 0.01
 L2 = 0.04  # on the batch's user and post vectors; see docs/experiments.md
@@ -34,8 +37,11 @@ WARM_UP_STEPS = 50
 DECAY_SHARE = 0.4  # of the steps, at the end, over which the learning rate falls to zero
 COLD_POSTS = 0.15  # of the posts in a step, where posts have content
 COLD_USERS = 0.1  # of the users in a step
-MIN_STEPS, MAX_STEPS = 300, 1_500
-PASSES = 14  # over all pairs
+PASSES = 14  # over all pairs, when there is time for them
+MIN_STEPS = 300  # small graphs take more passes: so many steps the start needs to settle
+# What a step takes on two cores with three layers: estimates for the default number of steps, no clock is read.
+BUDGET_SECONDS = 150.0
+SECONDS_PER_STEP, SECONDS_PER_EDGE, SECONDS_PER_NODE = 0.02, 30e-9, 0.45e-6
 CONTINUED_SHARE = 0.15  # of the steps, when a trained model learns the held-out interactions too
 CONTINUED_LEARNING_RATE = 0.003
 
@@ -58,25 +64,31 @@ def fit(
     init: GraphSAGE | None = None,
 ) -> GraphSAGE:
     """A model of these interactions; with `init`, that model taught further (same tensors, more interactions)."""
-    prepare_torch(settings)
     graph = to_graph(tensors, interactions, VOCABULARY_SIZE)
     model = init or start_model(tensors, graph, settings, seed)
     examples = _examples(tensors, interactions)
-    steps = plan_steps(len(examples.user), settings.epochs)
+    steps = plan_steps(graph, settings.epochs)
     rate = LEARNING_RATE
     if init is not None:
         steps, rate = max(1, round(steps * CONTINUED_SHARE)), CONTINUED_LEARNING_RATE
     if len(examples.user):
-        with stage(logger, "model trained", steps=steps, pairs=len(examples.user)):
+        with prepared_torch(settings), stage(logger, "model trained", steps=steps, pairs=len(examples.user)):
             _train(model.to(settings.device), graph, examples, steps, rate, settings.device, seed)
     return model.to("cpu")
 
 
-def plan_steps(num_pairs: int, epochs: int | None) -> int:
+def batch_size(num_pairs: int) -> int:
+    return min(BATCH, max(MIN_BATCH, num_pairs // 4))
+
+
+def plan_steps(graph: Graph, epochs: int | None) -> int:
     """Steps that see every pair `epochs` times; by default a number that keeps the night short."""
+    num_pairs = int(graph.user_degree.sum())
     if epochs is not None:
-        return max(1, round(epochs * num_pairs / BATCH))
-    return int(np.clip(round(PASSES * num_pairs / BATCH), MIN_STEPS, MAX_STEPS))
+        return max(1, round(epochs * num_pairs / batch_size(num_pairs)))
+    num_nodes = graph.num_users + graph.num_posts + graph.num_tags
+    seconds = SECONDS_PER_STEP + SECONDS_PER_EDGE * graph.num_edges() + SECONDS_PER_NODE * num_nodes
+    return max(MIN_STEPS, min(round(PASSES * num_pairs / BATCH), round(BUDGET_SECONDS / seconds)))
 
 
 def start_model(tensors: GraphTensors, graph: Graph, settings: TrainerSettings, seed: int) -> GraphSAGE:
@@ -90,11 +102,20 @@ def start_model(tensors: GraphTensors, graph: Graph, settings: TrainerSettings, 
     return model
 
 
-def prepare_torch(settings: TrainerSettings) -> None:
-    """Threads as set; matrix products in bfloat16 where the processor has them in hardware, which torch probes."""
+@contextmanager
+def prepared_torch(settings: TrainerSettings) -> Iterator[None]:
+    """Threads as set; matrix products in bfloat16 where the processor has them in hardware, which torch probes.
+
+    What is computed after the block, the served tables above all, is float32 again.
+    """
     if settings.threads:
         torch.set_num_threads(settings.threads)
+    before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("medium")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
 
 
 def _examples(tensors: GraphTensors, interactions: Interactions) -> _Examples:
@@ -144,17 +165,18 @@ def _schedule(step: int, steps: int) -> float:
 
 
 def _step_loss(model: GraphSAGE, graph: Graph, examples: _Examples, device: str, generator: torch.Generator) -> Tensor:
-    rows = torch.randint(len(examples.user), (BATCH,), generator=generator)
+    rows = torch.randint(len(examples.user), (batch_size(len(examples.user)),), generator=generator)
     drawn = torch.randint(len(examples.candidates), (NEGATIVES,), generator=generator)
     user, post = examples.user[rows].to(device), examples.post[rows].to(device)
     negative = examples.candidates[drawn].to(device)
-    embeddings = model(graph, _warmth(graph, generator), torch.bfloat16)
+    embeddings: Embeddings = model(graph, _warmth(graph, generator), torch.bfloat16)
     users = _users_without(embeddings, graph, user, post)
     posts = embeddings.post.float()  # before rows are picked, so that a popular post's gradients add up in float32
     positives = posts[post]
     offset = examples.offset.to(device)
     loss = sampled_softmax(users, positives, posts[negative], offset[post], offset[negative])
-    return loss + L2 / 2 * (users.pow(2).sum(1).mean() + positives.pow(2).sum(1).mean())
+    penalty: Tensor = users.pow(2).sum(1).mean() + positives.pow(2).sum(1).mean()
+    return loss + L2 / 2 * penalty
 
 
 def _users_without(embeddings: Embeddings, graph: Graph, user: Tensor, post: Tensor) -> Tensor:
