@@ -125,8 +125,11 @@ def _night(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
 
 
 def _let_threads_sleep() -> None:
-    """OpenMP's threads wait by spinning unless told otherwise before torch is imported. Beside one other busy process on
-    two cores a training step then takes many times as long; sleeping costs a quarter on a machine of its own."""
+    """OpenMP's threads wait by spinning unless told otherwise before torch is imported.
+
+    Beside one other busy process on two cores a training step then takes many times as long; sleeping costs a quarter
+    on a machine of its own (docs/experiments.md).
+    """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 

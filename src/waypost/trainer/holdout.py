@@ -65,7 +65,7 @@ def measure(model: GraphSAGE, tensors: GraphTensors, cut: Split, settings: Train
         model=score_lists(lists, users, test),
         popularity=score_lists(popular, users, test),
         finite=_is_finite(tables),
-        spread=_spread(tables.post_vector),
+        spread=_spread(tables.post_vector[:, :-1]),  # the last column is the age, the same for every user
         same_list_share=_same_list_share(lists),
         temporal=cut.temporal,
     )
