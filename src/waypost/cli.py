@@ -20,9 +20,14 @@ from waypost.commands import build_parser
 from waypost.errors import WaypostError
 from waypost.settings import (
     EmbeddedStack,
+    ExporterSettings,
+    GatewaySettings,
+    LoadSettings,
     Part,
     Parts,
     SharedSettings,
+    TrainerSettings,
+    WorkerSettings,
     read_settings,
     read_shared,
     resolve_parts,
@@ -91,7 +96,6 @@ def _local_generate(options: argparse.Namespace, environ: Mapping[str, str]) -> 
 
 def _load(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
     from waypost.graph.loading import load_directory
-    from waypost.settings import LoadSettings
 
     given = read_settings(LoadSettings, environ).postgres_dsn
     dsn = given or read_parts(environ, ["postgres"]).postgres_owner_dsn
@@ -100,28 +104,44 @@ def _load(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
 
 
 def _trainer(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
-    _let_threads_sleep()
-    from waypost.settings import TrainerSettings
-    from waypost.trainer.run import run
-
     settings = read_settings(TrainerSettings, environ)
-    _say(run(settings, read_parts(environ, ["postgres", "s3"]), options.evaluation))
+    parts = read_parts(environ, ["postgres", "s3"])
+    _let_threads_sleep()
+    from waypost.trainer.run import run  # torch takes seconds: what is missing was said before
+
+    _say(run(settings, parts, options.evaluation))
     return 0
 
 
 def _exporter(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
-    from waypost.exporter.run import RepositoryWish, run
-    from waypost.settings import ExporterSettings
-
     settings = read_settings(ExporterSettings, environ)
+    parts = read_parts(environ, ["s3", "triton"])
+    _let_threads_sleep()
+    from waypost.exporter.run import RepositoryWish, run
+
     wish = RepositoryWish(options.repository, options.target_device) if options.repository else None
-    _say(run(settings, read_parts(environ, ["s3", "triton"]), options.checkpoint, wish))
+    _say(run(settings, parts, options.checkpoint, wish))
     return 0
 
 
 def _night(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
     _say(_run_night(options, environ))
     return 0
+
+
+def _run_night(options: argparse.Namespace, environ: Mapping[str, str]) -> str:
+    trainer, exporter = read_settings(TrainerSettings, environ), read_settings(ExporterSettings, environ)
+    parts = read_parts(environ, ["postgres", "s3", "triton"])
+    _let_threads_sleep()
+    from waypost.exporter.run import RepositoryWish
+    from waypost.exporter.run import run as run_exporter
+    from waypost.trainer.run import run as run_trainer
+
+    repository = getattr(options, "repository", None)  # `local run` has neither option
+    wish = RepositoryWish(repository, options.target_device) if repository else None
+    with logs.stage(logger, "night done"):
+        checkpoint = run_trainer(trainer, parts, getattr(options, "evaluation", None))
+        return run_exporter(exporter, parts, checkpoint, wish)
 
 
 def _let_threads_sleep() -> None:
@@ -133,32 +153,14 @@ def _let_threads_sleep() -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
-def _run_night(options: argparse.Namespace, environ: Mapping[str, str]) -> str:
-    _let_threads_sleep()
-    from waypost.exporter.run import RepositoryWish
-    from waypost.exporter.run import run as run_exporter
-    from waypost.settings import ExporterSettings, TrainerSettings
-    from waypost.trainer.run import run as run_trainer
-
-    settings = read_settings(TrainerSettings, environ), read_settings(ExporterSettings, environ)
-    parts = read_parts(environ, ["postgres", "s3", "triton"])
-    repository = getattr(options, "repository", None)  # `local run` has neither option
-    wish = RepositoryWish(repository, options.target_device) if repository else None
-    with logs.stage(logger, "night done"):
-        checkpoint = run_trainer(settings[0], parts, getattr(options, "evaluation", None))
-        return run_exporter(settings[1], parts, checkpoint, wish)
-
-
 def _gateway(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
     from waypost.gateway.run import run
-    from waypost.settings import GatewaySettings
 
     settings = read_settings(GatewaySettings, environ)
     return run(settings, read_shared(environ), read_parts(environ, ["s3", "sqs"]))
 
 
 def _worker(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
-    from waypost.settings import WorkerSettings
     from waypost.worker.run import run
 
     settings = read_settings(WorkerSettings, environ)
@@ -168,7 +170,6 @@ def _worker(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
 def _preflight(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
     from waypost.exporter.proving import preflight_directory
     from waypost.release.preflight import report_json
-    from waypost.settings import ExporterSettings
 
     settings = read_settings(ExporterSettings, environ)
     parts = None if options.static else read_parts(environ, ["triton"])
