@@ -23,11 +23,14 @@ from waypost.settings import (
     ExporterSettings,
     GatewaySettings,
     LoadSettings,
+    LocalSettings,
     Part,
     Parts,
+    Settings,
     SharedSettings,
     TrainerSettings,
     WorkerSettings,
+    check_settings,
     read_settings,
     read_shared,
     resolve_parts,
@@ -46,18 +49,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = build_parser().parse_args(arguments)
     environ = dict(os.environ)
     try:
+        check_settings([SharedSettings, *SETTINGS.get(options.verb, ())], environ)
         shared = read_shared(environ)
         logs.configure(shared.log_level, shared.log_style)
         _warn_of_service_links(environ)
         return VERBS[options.verb](options, environ)
     except WaypostError as error:
-        print(f"waypost: {error}", file=sys.stderr)  # noqa: T201
-        return error.exit_code
-    except KeyboardInterrupt:
-        return 128 + signal.SIGINT
+        return _tell(str(error), error.exit_code)
     except BrokenPipeError:  # the reader of our output has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:  # a file or folder that a user named
+        where = f": {error.filename}" if error.filename else ""
+        return _tell(f"{error.strerror or type(error).__name__}{where}; make it readable and writable", 1)
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+
+
+def _tell(line: str, exit_code: int) -> int:
+    print(f"waypost: {line}", file=sys.stderr)  # noqa: T201
+    return exit_code
 
 
 def _local_up(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
@@ -138,6 +149,8 @@ def _run_night(options: argparse.Namespace, environ: Mapping[str, str]) -> str:
     from waypost.trainer.run import run as run_trainer
 
     repository = getattr(options, "repository", None)  # `local run` has neither option
+    if repository:
+        repository.mkdir(parents=True, exist_ok=True)  # before the night, not after it
     wish = RepositoryWish(repository, options.target_device) if repository else None
     with logs.stage(logger, "night done"):
         checkpoint = run_trainer(trainer, parts, getattr(options, "evaluation", None))
@@ -273,6 +286,17 @@ def _say(line: str) -> None:
     print(line, flush=True)  # noqa: T201
 
 
+SETTINGS: dict[str, tuple[type[Settings], ...]] = {
+    "local up": (LocalSettings, GatewaySettings, WorkerSettings),
+    "local run": (LocalSettings, LoadSettings, TrainerSettings, ExporterSettings, GatewaySettings, WorkerSettings),
+    "load": (LoadSettings,),
+    "night": (TrainerSettings, ExporterSettings),
+    "trainer": (TrainerSettings,),
+    "exporter": (ExporterSettings,),
+    "preflight": (ExporterSettings,),
+    "gateway": (GatewaySettings,),
+    "worker": (WorkerSettings,),
+}
 VERBS: dict[str, Verb] = {
     "local up": _local_up,
     "local down": _local_down,

@@ -11,8 +11,10 @@ from waypost import __version__
 from waypost.settings import (
     ExporterSettings,
     GatewaySettings,
+    LoadSettings,
     LocalSettings,
     Settings,
+    SharedSettings,
     TrainerSettings,
     WorkerSettings,
 )
@@ -42,6 +44,7 @@ def build_parser() -> argparse.ArgumentParser:
 
         Exit codes: 0 done, 1 failure, 2 usage, 3 refused by the quality gate, 4 preflight findings, 78 settings.
         """,
+        SharedSettings,
     )
     parser.add_argument("--version", action="version", version=f"waypost {__version__}")
     verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
@@ -97,9 +100,9 @@ def _add_local(verbs: _Verbs) -> None:
         kind, drift, and new posts and users at the end. The same seed gives the same bytes.
         """,
     )
-    generate.add_argument("directory", type=Path, metavar="DIR")
+    generate.add_argument("directory", type=Path, metavar="DIR", help="where to write it")
     generate.add_argument("--interactions", type=_positive, required=True, metavar="N", help="rows of interactions.tsv")
-    generate.add_argument("--seed", type=int, default=1, metavar="S")
+    generate.add_argument("--seed", type=int, default=1, metavar="S", help="another seed, another world (default: 1)")
     generate.set_defaults(verb="local generate")
 
 
@@ -113,8 +116,9 @@ def _add_data(verbs: _Verbs) -> None:
         header, in Postgres' COPY text format. Known ids are updated, equal rows are added once. Uses the owner's role:
         WAYPOST_LOAD_POSTGRES_DSN, else WAYPOST_POSTGRES_DSN, else the embedded one.
         """,
+        LoadSettings,
     )
-    load.add_argument("directory", type=Path, metavar="DIR")
+    load.add_argument("directory", type=Path, metavar="DIR", help="the graph directory")
     load.set_defaults(verb="load")
 
 
@@ -194,7 +198,7 @@ def _add_release(verbs: _Verbs) -> None:
         "Would this release folder, or Triton model repository, load and answer rightly?",
         "Exits 4 when there are findings. docs/preflight.md lists the codes.",
     )
-    preflight.add_argument("directory", type=Path, metavar="DIR")
+    preflight.add_argument("directory", type=Path, metavar="DIR", help="release folder or model repository")
     preflight.add_argument("--static", action="store_true", help="read the files only; do not load them in a Triton")
     preflight.add_argument("--target", default=None, metavar="YY.MM", help="the Triton release it must load on")
     preflight.add_argument("--json", action="store_true", help="one JSON object instead of lines")
@@ -221,9 +225,9 @@ def _add_lists(verbs: _Verbs) -> None:
         "Lists for all users, offline, from the served release's own model file.",
         "One line a user: user<TAB>post post …, best first: the lists they would get over HTTP.",
     )
-    recommend.add_argument("--all-users", action="store_true", required=True)
-    recommend.add_argument("--k", type=_positive, default=20)
-    recommend.add_argument("--output", type=Path, required=True, metavar="FILE")
+    recommend.add_argument("--all-users", action="store_true", required=True, help="everybody whom the release knows")
+    recommend.add_argument("--k", type=_positive, default=20, help="posts in a list, at most 100 (default: 20)")
+    recommend.add_argument("--output", type=Path, required=True, metavar="FILE", help="appears whole or not at all")
     recommend.add_argument("--include-seen", action="store_true", help="do not leave out the posts a user has seen")
     recommend.set_defaults(verb="recommend")
     evaluate = _parser(

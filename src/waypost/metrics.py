@@ -15,14 +15,7 @@ from waypost import __version__
 
 # No wider than 50 ms up to 300 ms, with the objective (0.25 s) as an edge; 10 s is the longest deadline.
 SECONDS_BUCKETS = (0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.5, 1.0, 2.5, 10.0)
-LOAD_BUCKETS = (
-    1.0,
-    2.5,
-    5.0,
-    10.0,
-    30.0,
-    60.0,
-)  # seconds; loading a release may take WAYPOST_WORKER_LOAD_TIMEOUT_SECONDS
+LOAD_BUCKETS = (*SECONDS_BUCKETS, 30.0, 60.0)  # loading may take WAYPOST_WORKER_LOAD_TIMEOUT_SECONDS
 BATCH_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256)  # requests; WAYPOST_WORKER_BATCH is at most 256
 NO_VERSION = "none"
 # Today's release and the one before, so that on-call can compare them; with 7 stages a process stays under 500 series.
@@ -44,9 +37,7 @@ class _ByModelVersion:
     def __init__(self, name: str, what: str, labels: tuple[str, ...], registry: CollectorRegistry) -> None:
         names = (*labels, "model_version", "version")
         self._histogram = Histogram(name, what, names, buckets=SECONDS_BUCKETS, registry=registry)
-        self._children: dict[
-            tuple[str, ...], Histogram
-        ] = {}  # labels() takes a lock and checks each name; this does not
+        self._children: dict[tuple[str, ...], Histogram] = {}  # labels() locks and checks each name; this does not
 
     def observe(self, seconds: float, *labels: str) -> None:
         """The model version is the last label."""
@@ -56,8 +47,8 @@ class _ByModelVersion:
         child.observe(seconds)
 
     def forget(self, model_version: str) -> None:
-        for labels in [labels for labels in self._children if labels[-1] == model_version]:
-            del self._children[labels]
+        for labels in [labels for labels in tuple(self._children) if labels[-1] == model_version]:
+            self._children.pop(labels, None)
         self._histogram.remove_by_labels({"model_version": model_version})
 
 

@@ -50,15 +50,15 @@ class Settings(BaseModel):
 class SharedSettings(Settings):
     """What every process reads."""
 
-    local_dir: Path = Path(".waypost")
-    embedded: Literal["auto", "never"] = "auto"
+    local_dir: Path = Field(Path(".waypost"), description="folder of the embedded stack")
+    embedded: Literal["auto", "never"] = Field("auto", description="never: an absent switch is an error")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
-    log_style: Literal["auto", "json", "text"] = "auto"
-    postgres_dsn: str | None = None
-    bucket: str | None = None
-    request_queue_url: str | None = None
+    log_style: Literal["auto", "json", "text"] = Field("auto", description="auto: text on a terminal, else JSON")
+    postgres_dsn: str | None = Field(None, description="the app's Postgres, read by the night")
+    bucket: str | None = Field(None, description="S3; AWS_REGION and AWS's credential chain apply")
+    request_queue_url: str | None = Field(None, description="SQS")
     triton_url: str | None = Field(None, pattern=r"^[^/\s]+:\d+$", description="gRPC host:port")
-    message_keys_file: Path | None = None
+    message_keys_file: Path | None = Field(None, description="keys that sign messages and replies")
     faults: str | None = Field(None, pattern=r"^\w+:\d+:[\w.]+$", description="stage:milliseconds:version")
     faults_allowed: Literal["yes", "no"] = "no"
 
@@ -198,18 +198,31 @@ class Parts:
     embedded: tuple[Part, ...] = ()
 
 
-def read_settings(kind: type[S], environ: Mapping[str, str]) -> S:
-    """The settings of one process; raises SettingsError naming every problem of that process at once."""
+def check_settings(kinds: Iterable[type[Settings]], environ: Mapping[str, str]) -> None:
+    """Raises SettingsError naming every problem of all these kinds at once, unknown names included."""
     problems = unknown_names(environ)
-    given = {field: environ[name] for name, field in kind.variables().items() if _is_given(name, environ)}
-    try:
-        settings = kind.model_validate(given)
-    except ValidationError as error:
-        problems += [f"{kind.prefix}{str(e['loc'][0]).upper()}: {e['msg']}" for e in error.errors()]
-        raise _refusal(problems) from None
+    for kind in kinds:
+        problems += _problems(kind, environ)
     if problems:
         raise _refusal(problems)
-    return settings
+
+
+def read_settings(kind: type[S], environ: Mapping[str, str]) -> S:
+    """The settings of one process; raises SettingsError naming every problem of that process at once."""
+    check_settings([kind], environ)
+    return kind.model_validate(_given(kind, environ))
+
+
+def _problems(kind: type[Settings], environ: Mapping[str, str]) -> list[str]:
+    try:
+        kind.model_validate(_given(kind, environ))
+    except ValidationError as error:
+        return [f"{kind.prefix}{str(e['loc'][0]).upper()}: {e['msg']}" for e in error.errors()]
+    return []
+
+
+def _given(kind: type[Settings], environ: Mapping[str, str]) -> dict[str, str]:
+    return {field: environ[name] for name, field in kind.variables().items() if _is_given(name, environ)}
 
 
 def read_shared(environ: Mapping[str, str]) -> SharedSettings:
@@ -244,7 +257,7 @@ def _is_given(name: str, environ: Mapping[str, str]) -> bool:
 
 
 def _refusal(problems: Iterable[str]) -> SettingsError:
-    return SettingsError("settings refused: " + "; ".join(problems), "see `waypost --help` for the names")
+    return SettingsError("settings refused: " + "; ".join(problems), "see the verb's --help for the names")
 
 
 def resolve_parts(

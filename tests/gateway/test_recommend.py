@@ -283,7 +283,9 @@ class TestReleases:
 
     def test_as_long_as_no_release_was_ever_published_the_answer_is_503(self, start_gateway: StartGateway) -> None:
         store = MemoryObjectStore()
-        gateway = start_gateway(store=store)
+        gateway = start_gateway(store=store, wait_until_ready=False)
+        eventually(lambda: "no release was ever published" in gateway.post({"user_id": 42}).json["detail"])
+        assert gateway.get("/readyz").status == 503
         refused = gateway.post({"user_id": 42})
         assert refused.status == 503
         assert int(refused.headers["Retry-After"]) > 0

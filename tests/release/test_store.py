@@ -35,7 +35,7 @@ def store(request: pytest.FixtureRequest) -> ObjectStore:
 
 def published(store: ObjectStore, name: str) -> Pointer:
     held = read_pointer(store)
-    version = next_version(held)
+    version = next_version(store, held)
     publish(store, name, {"model.onnx": name.encode()}, {"version": version})
     return move_pointer(store, held, name, version, "test", CLOCK)
 
@@ -58,7 +58,7 @@ def test_of_two_exporters_exactly_one_moves_the_pointer(store: ObjectStore) -> N
 
     def move(name: str) -> str:
         try:
-            move_pointer(store, held, name, next_version(held), "race", CLOCK)
+            move_pointer(store, held, name, next_version(store, held), "race", CLOCK)
         except Superseded:
             return "superseded"
         return name
@@ -76,8 +76,18 @@ def test_rolling_back_serves_the_release_before_and_never_reuses_a_version(store
     assert roll_back(store, None, "p99", CLOCK).release == "b"
     assert roll_back(store, "1", "p99", CLOCK).release == "a"
     assert published(store, "d").version == 4
+    assert roll_back(store, None, "p99", CLOCK).release == "c"
     with pytest.raises(NoRelease, match="no release nothing"):
         roll_back(store, "nothing", "p99", CLOCK)
+
+
+def test_a_release_that_lost_the_race_is_never_rolled_back_to_and_its_number_never_given_again(
+    store: ObjectStore,
+) -> None:
+    published(store, "000001-a")
+    publish(store, "000002-lost", {}, {"version": 2})
+    assert published(store, "000003-c").version == 3
+    assert roll_back(store, None, "p99", CLOCK).release == "000001-a"
 
 
 def test_a_half_published_release_is_not_there(store: ObjectStore) -> None:

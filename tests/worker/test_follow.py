@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
+import threading
 import uuid
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -24,6 +28,9 @@ from waypost.settings import AwsAccess, EmbeddedStack
 from waypost.stages import StageTimer
 from waypost.worker.follow import PROBE_VALID_SECONDS, REFUSED_RETRY_SECONDS, ModelFolder, ReleaseFollower
 
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
 CLOCK = ManualClock()
 
 
@@ -32,7 +39,13 @@ class StoreThatGoesAway(S3ObjectStore):
 
     away = False
 
+    def __init__(self, client: S3Client, bucket: str) -> None:
+        super().__init__(client, bucket)
+        self.hanging = threading.Event()  # set: it answers
+        self.hanging.set()
+
     def get(self, key: str) -> StoredObject | None:
+        self.hanging.wait(timeout=30)
         if self.away:
             raise StoreUnavailable("away")
         return super().get(key)
@@ -75,7 +88,7 @@ def a_follower(
 def published(store: StoreThatGoesAway, seed: int = 0, break_file: str | None = None) -> int:
     """Publish a release and point to it; `break_file` is cut after publishing. Returns its version."""
     held = read_pointer(store)
-    version = next_version(held)
+    version = next_version(store, held)
     files, facts = a_release(version=version, seed=seed)
     name = f"{version}-{uuid.uuid4().hex[:6]}"
     publish(store, name, files, facts)
@@ -182,6 +195,35 @@ def test_a_start_without_the_store_serves_the_release_kept_on_disk(
     assert answers(again) == (1, "graphsage")
 
 
+def test_a_start_with_a_damaged_release_in_the_store_serves_the_one_kept_on_disk(
+    follower: ReleaseFollower,
+    store: StoreThatGoesAway,
+    triton: TritonModel,
+    triton_stack: EmbeddedStack,
+    tmp_path: Path,
+    clock: ManualClock,
+) -> None:
+    published(store)
+    follower.look()
+    published(store, seed=1, break_file="model.onnx")
+    again = a_follower(store, triton, triton_stack, tmp_path, clock)
+    again.look()
+    assert answers(again) == (1, "graphsage")
+
+
+def test_a_manifest_without_a_version_is_refused_once_and_not_fetched_again(
+    follower: ReleaseFollower, store: StoreThatGoesAway
+) -> None:
+    published(store)
+    follower.look()
+    held = read_pointer(store)
+    publish(store, "odd", a_release(seed=1)[0], {})
+    move_pointer(store, held, "odd", 2, "test", CLOCK)
+    follower.look()
+    follower.look()
+    assert answers(follower) == (1, "graphsage")
+
+
 def test_a_kept_release_that_was_damaged_is_not_served(
     follower: ReleaseFollower,
     store: StoreThatGoesAway,
@@ -207,8 +249,37 @@ def test_a_model_that_vanished_from_triton_is_loaded_again(
     triton.unload()
     with pytest.raises(TritonUnavailable):
         answers(follower)
-    follower.look()
+    assert not follower.ready(), "after a failure no message is taken before a golden answer"
+    follower.probe()
+    follower.probe()
+    assert follower.ready()
     assert answers(follower) == (1, "graphsage")
+
+
+def test_a_stub_that_was_killed_is_noticed_and_started_again(
+    follower: ReleaseFollower, store: StoreThatGoesAway, triton: TritonModel, triton_stack: EmbeddedStack
+) -> None:
+    """Triton itself goes on saying READY, and a load of the "loaded" model changes nothing."""
+    published(store)
+    follower.look()
+    os.kill(stub_of(Path(triton_stack.triton_repository) / triton.name), signal.SIGKILL)
+    with pytest.raises(TritonUnavailable):
+        answers(follower)
+    assert not follower.ready()
+    follower.probe()
+    assert follower.ready()
+    assert answers(follower) == (1, "graphsage")
+
+
+def stub_of(model: Path) -> int:
+    """The pid of the python stub that runs this model."""
+    for process in Path("/proc").iterdir():
+        if process.name.isdigit():
+            with suppress(OSError):
+                command = (process / "cmdline").read_bytes()
+                if b"triton_python_backend_stub" in command and str(model).encode() in command:
+                    return int(process.name)
+    raise AssertionError(f"no stub runs {model}")
 
 
 def test_readiness_is_a_right_answer_a_moment_ago(
@@ -223,9 +294,27 @@ def test_readiness_is_a_right_answer_a_moment_ago(
     assert follower.ready()
     clock.sleep(PROBE_VALID_SECONDS)
     assert not follower.ready()
-    follower.look()
+    follower.probe()
     assert follower.ready()
     triton.unload()
     shutil.rmtree(Path(triton_stack.triton_repository) / triton.name)
-    follower.look()
+    follower.probe()
+    follower.probe()
     assert not follower.ready()
+
+
+def test_a_store_that_hangs_does_not_cost_readiness(
+    follower: ReleaseFollower, store: StoreThatGoesAway, clock: ManualClock
+) -> None:
+    published(store)
+    follower.look()
+    store.hanging.clear()
+    looking = threading.Thread(target=follower.look)
+    looking.start()
+    clock.sleep(PROBE_VALID_SECONDS)
+    follower.probe()
+    assert follower.ready()
+    assert answers(follower) == (1, "graphsage")
+    store.hanging.set()
+    looking.join(timeout=30)
+    assert not looking.is_alive()

@@ -23,7 +23,7 @@ from waypost.queueing.sqs import SqsQueue
 from waypost.settings import AwsAccess
 from waypost.stages import StageTimer
 from waypost.worker.answerer import Answerer
-from waypost.worker.loop import WorkerLoop
+from waypost.worker.loop import TRITON_DOWN_SECONDS, WorkerLoop
 
 OURS = Keyring([MessageKey("2025", b"a new secret of ours!")])
 FOREIGN = Keyring([MessageKey("2025", b"not a secret of ours!")])
@@ -254,11 +254,12 @@ class TestGoingBack:
                 raise TritonUnavailable("connection refused")
 
         worker = a_worker(answerer=RecordingAnswerer(trouble=trouble))
-        worker.queue.send([a_message(user_id=1), a_message(user_id=2)])
+        worker.queue.send([a_message(user_id=1, seconds=5), a_message(user_id=2, seconds=5)])
         with running(worker.loop):
-            eventually(lambda: worker.metric("waypost_worker_unavailable_total", part="triton") >= 2)
+            eventually(lambda: worker.metric("waypost_worker_unavailable_total", part="triton") >= 1)
             assert worker.replies == []
             down.clear()
+            worker.clock.sleep(TRITON_DOWN_SECONDS)
             eventually(lambda: worker.is_drained)
         assert sorted(worker.answered_users) == [1, 2]
 

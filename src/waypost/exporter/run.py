@@ -49,6 +49,7 @@ from waypost.release.store import (
     next_version,
     publish,
     read_pointer,
+    release_name,
 )
 from waypost.settings import ExporterSettings, Parts
 
@@ -88,7 +89,7 @@ def run(settings: ExporterSettings, parts: Parts, checkpoint: str | None, wish: 
     trained = load_checkpoint(store, name)
     graph = read_graph_of(store, trained)
     with stage(logger, "model exported"):
-        release = build_release(name, trained, graph, held, settings.target)
+        release = build_release(next_version(store, held), name, trained, graph, settings.target)
     with stage(logger, "preflight passed", target=settings.target):
         prove(release, settings.target, scratch_triton(settings, parts))
     if wish is not None:
@@ -114,11 +115,8 @@ def read_graph_of(store: ObjectStore, checkpoint: Checkpoint) -> CachedGraph:
     return graph
 
 
-def build_release(
-    run_name: str, checkpoint: Checkpoint, graph: CachedGraph, held: HeldPointer | None, target: str
-) -> Release:
+def build_release(version: int, run_name: str, checkpoint: Checkpoint, graph: CachedGraph, target: str) -> Release:
     """Every file of the release, the exported model checked against the eager one."""
-    version = next_version(held)
     tables = to_serving_tables(checkpoint.model, graph.tensors, graph.tensors.interactions)
     model = to_onnx(tables)
     found = build_lookups(graph.tensors, tables)
@@ -132,7 +130,7 @@ def build_release(
         POPULAR: to_popular(found, version),
     }
     facts = {"version": version, "checkpoint": run_name, **_facts(checkpoint, graph, target)}
-    name = f"{version:06d}-{facts['fingerprint'][:8]}-{secrets.token_hex(4)}"
+    name = release_name(version, facts["fingerprint"], secrets.token_hex(4))
     return Release(name, version, files, facts, sizes_of(tables), asked)
 
 

@@ -48,7 +48,7 @@ _SECURITY: dict[str, Any] = {"security": [{}, {"key": []}]}
 
 def create_app(recommender: Recommender, keys: ApiKeys, metrics: GatewayMetrics) -> FastAPI:
     """The application of the public port."""
-    app = FastAPI(title="Waypost gateway", version=__version__, docs_url=None, redoc_url=None)
+    app = FastAPI(title="Waypost gateway", version=__version__, docs_url=None, redoc_url=None, redirect_slashes=False)
     app.add_middleware(BodyLimit, limit=MAX_BODY_BYTES)
     door = _Door(recommender, keys, metrics)
     post_extra = {**_SECURITY, "requestBody": {"required": True, "content": {JSON: {"schema": _ref(RecommendRequest)}}}}

@@ -59,10 +59,11 @@ class PopularFollower:
         if held is None:
             self._reached = True
             return False
+        self._reached = False  # something was published, even if it cannot be read
         if held.etag == self._etag:
             return False
         self.popular = load_popular(self._store, held.pointer.release)
-        self._reached, self._etag = True, held.etag
+        self._etag = held.etag
         self._metrics.holds_release(self.popular.version)
         logger.info(
             "popularity list held", extra={"model_version": self.popular.version, "posts": len(self.popular.posts)}

@@ -65,7 +65,7 @@ class Recommender:
 
     @property
     def ready(self) -> bool:
-        return not self.stopping and self._follower.state != "unknown"
+        return not self.stopping and self._follower.state == "published"
 
     def require_room(self) -> None:
         """Raises Refused when this request cannot be taken."""

@@ -13,7 +13,7 @@ from typing import Any
 import psycopg2
 import psycopg2.extensions
 
-from waypost.errors import PostgresUnavailable, SchemaError, WaypostError
+from waypost.errors import PostgresUnavailable, SchemaError, SettingsError, WaypostError
 
 CONNECT_TIMEOUT_SECONDS = 5
 LOCK_TIMEOUT_SECONDS = 10  # a migration that holds a table longer ends this try, not the night
@@ -44,10 +44,7 @@ class SnapshotConnection:
 @contextmanager
 def open_snapshot(dsn: str, statement_timeout_seconds: float) -> Iterator[SnapshotConnection]:
     """A snapshot for the length of the block. Raises PostgresUnavailable (try again) or SchemaError (do not)."""
-    with _mapped_errors():
-        connection = psycopg2.connect(
-            dsn, connect_timeout=CONNECT_TIMEOUT_SECONDS, application_name="waypost trainer", **_KEEPALIVES
-        )
+    connection = _connect(dsn)
     try:
         with _mapped_errors():
             connection.set_session(isolation_level="REPEATABLE READ", readonly=True)
@@ -61,6 +58,17 @@ def open_snapshot(dsn: str, statement_timeout_seconds: float) -> Iterator[Snapsh
         yield SnapshotConnection(connection)
     finally:
         connection.close()
+
+
+def _connect(dsn: str) -> psycopg2.extensions.connection:
+    with _mapped_errors():
+        try:
+            connection: psycopg2.extensions.connection = psycopg2.connect(
+                dsn, connect_timeout=CONNECT_TIMEOUT_SECONDS, application_name="waypost trainer", **_KEEPALIVES
+            )
+        except psycopg2.ProgrammingError:  # its text would repeat a piece of the DSN, perhaps the password
+            raise SettingsError("the Postgres DSN is no connection string", "see WAYPOST_POSTGRES_DSN") from None
+    return connection
 
 
 @contextmanager

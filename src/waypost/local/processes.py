@@ -111,6 +111,7 @@ def stop_process(process: Process, stop_signal: signal.Signals, seconds: float) 
     """Ask the process to end; False when it had not ended after `seconds`."""
     if process.is_alive():
         _send(process.pid, stop_signal)
+        _send(process.pid, signal.SIGCONT)  # a stopped process could not even begin to end
     return wait_until(lambda: not process.is_alive(), seconds)
 
 

@@ -46,6 +46,10 @@ WORLD_SEED = 1
 FIRST_ANSWER_SECONDS = 60.0  # a worker fetches, loads and proves a release in a few; a slow disk gets its time
 SAMPLE_DEADLINE_MS = 2_000
 READ_TIMEOUT_SECONDS = 30.0
+HOLDS_ANYTHING = """
+    SELECT (EXISTS (SELECT FROM users) OR EXISTS (SELECT FROM posts) OR EXISTS (SELECT FROM tags)
+        OR EXISTS (SELECT FROM interactions))::int
+"""
 WATCH_SECONDS = 2.0  # how soon a part that died is started again
 
 
@@ -84,6 +88,8 @@ def run(environ: Mapping[str, str], night: Callable[[], object], *, once: bool, 
             _watch(shared, environ, stopping)
         return 0
     finally:
+        for number in (signal.SIGTERM, signal.SIGINT):  # a second one must not leave processes behind
+            signal.signal(number, signal.SIG_IGN)
         with stage(logger, "embedded stack down"):
             down(shared.local_dir)
 
@@ -103,7 +109,7 @@ def _stop_event() -> threading.Event:
 def _have_data(parts: Parts, environ: Mapping[str, str], settings: LocalSettings, load: Path | None) -> None:
     """Fill an empty database; one that holds anything is left as it is."""
     dsn = read_settings(LoadSettings, environ).postgres_dsn or parts.postgres_owner_dsn
-    if _read_number(dsn, "SELECT count(*) FROM (SELECT FROM interactions LIMIT 1) AS found") != 0:
+    if _read_number(dsn, HOLDS_ANYTHING) != 0:
         return
     if load is not None:
         load_directory(dsn, load)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import boto3
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import BotoCoreError, ClientError, ParamValidationError
 
 from waypost.errors import SettingsError, StoreUnavailable
 from waypost.objects.protocols import ObjectInfo, StoredObject
@@ -44,7 +44,7 @@ def s3_client(access: AwsAccess, *, read_timeout_seconds: float = 30) -> S3Clien
             aws_secret_access_key=access.secret_access_key,
             config=config,
         )
-    except BotoCoreError as error:
+    except (BotoCoreError, ValueError) as error:  # ValueError: an endpoint that is no URL
         raise SettingsError(
             f"AWS settings refused: {error}", "check AWS_REGION, AWS_PROFILE and AWS_ENDPOINT_URL"
         ) from error
@@ -108,6 +108,8 @@ class S3ObjectStore:
             raise StoreUnavailable(
                 f"S3 refused to {action} {self._bucket}/{key}: {code}", "check WAYPOST_BUCKET, the role and the region"
             ) from error
+        except ParamValidationError as error:
+            raise SettingsError(f"WAYPOST_BUCKET={self._bucket!r} is no bucket name", "correct it") from error
         except (BotoCoreError, OSError) as error:  # OSError: a body that stops half-way
             raise StoreUnavailable(
                 f"S3 cannot be reached to {action} {self._bucket}/{key}: {type(error).__name__}",

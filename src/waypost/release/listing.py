@@ -7,9 +7,8 @@ from collections.abc import Iterator
 from dataclasses import asdict
 
 from waypost.errors import NoRelease
-from waypost.objects.bundle import Manifest
 from waypost.objects.protocols import ObjectStore
-from waypost.release.store import list_releases, read_pointer
+from waypost.release.store import find_release, list_releases, read_pointer
 
 
 def list_lines(store: ObjectStore) -> Iterator[str]:
@@ -29,15 +28,8 @@ def show_json(store: ObjectStore, wanted: str | None) -> str:
     if wanted is None and held is None:
         raise NoRelease("no release was ever published", "run `waypost night` first")
     name = wanted if wanted is not None else (held.pointer.release if held else "")
-    manifest = _find(list_releases(store), name)
+    manifest = find_release(list_releases(store), name)
     shown = json.loads(manifest.to_bytes())
     if held is not None and held.pointer.release == manifest.facts["release"]:
         shown["pointer"] = asdict(held.pointer)
     return json.dumps(shown, indent=2)
-
-
-def _find(releases: list[Manifest], wanted: str) -> Manifest:
-    for manifest in releases:
-        if wanted in (manifest.facts["release"], str(manifest.facts["version"])):
-            return manifest
-    raise NoRelease(f"there is no release {wanted}", "see `waypost release list`")

@@ -7,17 +7,15 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from tokenizers import Tokenizer
-
 from waypost.errors import NoRelease, UsageError
 from waypost.logs import Progress
 from waypost.model.signature import MAX_BATCH, MAX_ITEMS
 from waypost.objects.protocols import ObjectStore
 from waypost.questions import Answer, Question
-from waypost.release import lookups
 from waypost.release.answering import Answerer
 from waypost.release.onnx_runner import load_onnx
-from waypost.release.store import LOOKUPS, MODEL, TOKENIZER, load_release, read_pointer
+from waypost.release.opening import file_of, open_release
+from waypost.release.store import MODEL, load_release, read_pointer
 from waypost.stages import StageTimer
 
 logger = logging.getLogger(__name__)
@@ -29,9 +27,7 @@ def load_answerer(store: ObjectStore) -> Answerer:
     if held is None:
         raise NoRelease("no release was ever published", "run `waypost night` first")
     manifest, files = load_release(store, held.pointer.release)
-    tokenizer = Tokenizer.from_str(files[TOKENIZER].decode())
-    version = int(manifest.facts["version"])
-    return Answerer(version, lookups.from_bytes(files[LOOKUPS]), tokenizer, load_onnx(files[MODEL]))
+    return open_release(manifest, files, load_onnx(file_of(files, MODEL)))
 
 
 def recommend_all_users(answerer: Answerer, k: int, exclude_seen: bool) -> Iterator[tuple[int, Answer]]:

@@ -177,7 +177,11 @@ def _check_repository(directory: Path, target: str) -> Iterator[Finding]:
         return
     yield from _check_config(folder / "config.pbtxt")
     versions = [entry for entry in sorted(folder.iterdir()) if entry.is_dir()]
-    usable = [entry for entry in versions if entry.name.isdigit() and str(int(entry.name)) == entry.name != "0"]
+    usable = [
+        entry
+        for entry in versions
+        if entry.name.isascii() and entry.name.isdigit() and str(int(entry.name)) == entry.name != "0"
+    ]
     for entry in versions:
         if entry not in usable:
             what = "not a positive number without leading zeros"

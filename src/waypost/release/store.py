@@ -7,6 +7,7 @@ superseded. Rolling back is moving the pointer to an older release.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -18,6 +19,8 @@ from waypost.objects.bundle import MANIFEST, Manifest, load_files, load_manifest
 from waypost.objects.protocols import ObjectStore
 
 POINTER_KEY = "releases/current.json"
+KEPT_HISTORY = 100  # served releases that the pointer remembers
+_NAMED_VERSION = re.compile(r"\d+(?=-)")
 MODEL, LOOKUPS, TOKENIZER = "model.onnx", "lookups.safetensors", "tokenizer.json"
 GOLDEN, POPULAR = "golden.json", "popular.json"
 
@@ -30,8 +33,9 @@ class Pointer:
     version: int
     moved_at: str  # ISO 8601, UTC
     reason: str
-    highest_version: int  # ever published: a rolled-back version number is never given again
+    highest_version: int  # ever served: a rolled-back version number is never given again
     number: int  # of this move; one more each time
+    served: tuple[str, ...]  # releases that were pointed to, oldest first: what a rollback may go back to
 
 
 @dataclass(frozen=True)
@@ -58,13 +62,32 @@ def parse_pointer(body: bytes) -> Pointer:
             reason=str(content["reason"]),
             highest_version=int(content["highest_version"]),
             number=int(content["number"]),
+            served=tuple(str(name) for name in content.get("served", [content["release"]])),
         )
     except (ValueError, KeyError, TypeError) as error:
-        raise CorruptObject(f"{POINTER_KEY} is not a pointer: {type(error).__name__}") from None
+        raise CorruptObject(f"{POINTER_KEY} is not a pointer: {type(error).__name__} {error}") from None
 
 
-def next_version(held: HeldPointer | None) -> int:
-    return held.pointer.highest_version + 1 if held else 1
+def next_version(store: ObjectStore, held: HeldPointer | None) -> int:
+    """One more than any version that was served, or that a superseded or killed exporter left in the store."""
+    names = {info.key.split("/")[1] for info in store.list("releases/")}
+    left = [int(found.group()) for name in names if (found := _NAMED_VERSION.match(name))]
+    return max([held.pointer.highest_version if held else 0, *left]) + 1
+
+
+def release_name(version: int, fingerprint: str, salt: str) -> str:
+    """Version first, so that names sort by age and say their version."""
+    return f"{version:06d}-{fingerprint[:8]}-{salt}"
+
+
+def version_of(manifest: Manifest) -> int:
+    """Raises CorruptObject for a manifest that names no version."""
+    version = manifest.facts.get("version")
+    if not isinstance(version, int) or version < 1:
+        raise CorruptObject(
+            f"the manifest of release {manifest.facts.get('release')} names no version", "publish it again"
+        )
+    return version
 
 
 def publish(store: ObjectStore, release: str, files: Mapping[str, bytes], facts: Mapping[str, Any]) -> Manifest:
@@ -83,6 +106,9 @@ def move_pointer(
         reason=reason,
         highest_version=max(version, held.pointer.highest_version if held else 0),
         number=held.pointer.number + 1 if held else 1,
+        served=(*(name for name in held.pointer.served if name != release), release)[-KEPT_HISTORY:]
+        if held
+        else (release,),
     )
     body = json.dumps(asdict(moved), indent=2).encode()
     won = store.put_if(POINTER_KEY, body, held.etag) if held else store.put_new(POINTER_KEY, body)
@@ -105,25 +131,32 @@ def list_releases(store: ObjectStore) -> list[Manifest]:
     """The published releases by ascending version; half-published ones have no manifest and are left out."""
     names = [info.key.split("/")[1] for info in store.list("releases/") if info.key.endswith(f"/{MANIFEST}")]
     manifests = [load_manifest(store, f"releases/{name}") for name in names]
-    return sorted((m for m in manifests if m), key=lambda manifest: int(manifest.facts.get("version", 0)))
+    return sorted((manifest for manifest in manifests if manifest), key=version_of)
+
+
+def find_release(releases: list[Manifest], wanted: str) -> Manifest:
+    """By id or version number. Raises NoRelease."""
+    for manifest in releases:
+        if wanted in (manifest.facts.get("release"), str(manifest.facts.get("version"))):
+            return manifest
+    raise NoRelease(f"there is no release {wanted}", "see `waypost release list`")
 
 
 def roll_back(store: ObjectStore, release: str | None, reason: str, clock: Clock) -> Pointer:
-    """Move the pointer to `release`, or to the newest one older than the served. Raises NoRelease, Superseded."""
+    """Move the pointer to `release` (id or version), or to the last one served that is older than the present one.
+
+    Raises NoRelease, Superseded.
+    """
     held = read_pointer(store)
     if held is None:
         raise NoRelease("no release was ever published", "run `waypost night` first")
-    target = _rollback_target(list_releases(store), held.pointer, release)
-    return move_pointer(store, held, str(target.facts["release"]), int(target.facts["version"]), reason, clock)
+    releases = list_releases(store)
+    target = find_release(releases, release) if release else _served_before(releases, held.pointer)
+    return move_pointer(store, held, str(target.facts["release"]), version_of(target), reason, clock)
 
 
-def _rollback_target(releases: list[Manifest], current: Pointer, wanted: str | None) -> Manifest:
-    if wanted is None:
-        older = [m for m in releases if int(m.facts["version"]) < current.version]
-        if not older:
-            raise NoRelease(f"there is no release older than {current.release}", "see `waypost release list`")
-        return older[-1]
-    for manifest in releases:
-        if wanted in (manifest.facts["release"], str(manifest.facts["version"])):
-            return manifest
-    raise NoRelease(f"there is no release {wanted}", "see `waypost release list`")
+def _served_before(releases: list[Manifest], current: Pointer) -> Manifest:
+    older = [m for m in releases if m.facts.get("release") in current.served and version_of(m) < current.version]
+    if not older:
+        raise NoRelease(f"no release older than {current.release} was ever served", "see `waypost release list`")
+    return older[-1]

@@ -13,8 +13,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tokenizers import Tokenizer
-
 from waypost.clock import Clock
 from waypost.errors import CorruptObject, PipelineError, RetryableError, TritonUnavailable
 from waypost.metrics import WorkerMetrics
@@ -22,17 +20,19 @@ from waypost.model.signature import Backend, Device
 from waypost.objects.bundle import Manifest
 from waypost.objects.protocols import ObjectStore
 from waypost.questions import Answer, Question
-from waypost.release import golden, lookups
+from waypost.release import golden
 from waypost.release.answering import Answerer
 from waypost.release.golden import Golden
+from waypost.release.opening import file_of, open_release
 from waypost.release.repository import assemble, keep_only
-from waypost.release.store import GOLDEN, LOOKUPS, TOKENIZER, load_release, read_pointer
+from waypost.release.store import GOLDEN, load_release, read_pointer, version_of
 from waypost.release.triton import TritonModel
 from waypost.stages import StageTimer
 from waypost.worker.kept import load_kept, save_kept
 
 logger = logging.getLogger(__name__)
 REFUSED_RETRY_SECONDS = 30.0  # a release that failed is tried again after this: its files may have been mended
+UNLOAD_SECONDS = 1.0  # Triton answers an unload before it is done
 PROBE_VALID_SECONDS = 10.0  # readiness older than this is no readiness
 
 
@@ -74,7 +74,7 @@ class ReleaseFollower:
         self._previous: int | None = None  # a version that is still loaded, for batches begun with it
         self._refused: tuple[str, float] | None = None  # release id, when
         self._answered_at: float | None = None
-        self._lock = threading.Lock()  # one look at a time
+        self._loading = threading.Lock()  # a look and a probe never change what Triton has loaded at the same time
 
     @property
     def served(self) -> Served | None:
@@ -89,7 +89,11 @@ class ReleaseFollower:
         served = self._served
         if served is None:
             raise TritonUnavailable("no release is loaded yet")
-        return served.answerer.answer(questions, stages)
+        try:
+            return served.answerer.answer(questions, stages)
+        except TritonUnavailable:
+            self._answered_at = None  # no more messages until a golden question is answered again
+            raise
 
     def ready(self) -> bool:
         """Whether the served release answered a golden question rightly within the last seconds."""
@@ -97,17 +101,49 @@ class ReleaseFollower:
         return answered is not None and self._clock.monotonic() - answered < PROBE_VALID_SECONDS
 
     def look(self) -> None:
-        """One look at pointer and Triton; never raises for anything that a later look may find mended."""
-        with self._lock:
-            self._drop_previous()
+        """One look at the pointer; never raises for anything that a later look may find mended."""
+        self._drop_previous()
+        try:
+            self._follow()
+        except RetryableError as error:
+            logger.warning("release not switched", extra={"cause": str(error)})
+            self._start_from_kept()
+        except (PipelineError, OSError) as error:  # OSError: this pod's disk
+            logger.error("release refused", extra={"cause": str(error)})
+            self._start_from_kept()
+
+    def probe(self) -> None:
+        """Ask one golden question; a Triton that was restarted knows no model and is told to load it again.
+
+        Apart from `look`, which may wait long for the store or for a load while the served release goes on answering.
+        """
+        served = self._served
+        if served is None:
+            return
+        try:
+            self._ask(served)
+        except TritonUnavailable as error:
+            self._answered_at = None
+            logger.warning("golden question unanswered", extra={"cause": str(error)})
+            if self._loading.acquire(blocking=False):  # else a look is loading right now
+                try:
+                    self._recover(served)
+                finally:
+                    self._loading.release()
+
+    def _recover(self, served: Served) -> None:
+        """Load again; where that changes nothing, unload first: a dead stub leaves its model "loaded" for good."""
+        try:
+            self._triton.load()
             try:
-                self._follow()
-            except RetryableError as error:
-                logger.warning("release not switched", extra={"cause": str(error)})
-                self._start_from_kept()
-            except (PipelineError, OSError) as error:  # OSError: this pod's disk
-                logger.error("release refused", extra={"cause": str(error)})
-            self._probe()
+                self._ask(served)
+            except TritonUnavailable:
+                self._triton.unload()
+                self._clock.sleep(UNLOAD_SECONDS)
+                self._triton.load()
+                self._ask(served)
+        except TritonUnavailable as error:
+            logger.warning("triton did not recover yet", extra={"cause": str(error)})
 
     def _follow(self) -> None:
         held = read_pointer(self._store)
@@ -139,32 +175,24 @@ class ReleaseFollower:
             kept = load_kept(self._kept)
             if kept is not None:
                 self._switch(*kept)
-                logger.warning("serving the release kept on disk: the store is away")
-        except (PipelineError, RetryableError) as error:
+                logger.warning("serving the release kept on disk: the one pointed to cannot be had")
+        except (PipelineError, RetryableError, OSError) as error:
             logger.error("kept release refused", extra={"cause": str(error)})
 
     def _switch(self, manifest: Manifest, files: dict[str, bytes]) -> None:
-        served = self._parse(manifest, files)
-        self._load(served, files)
+        served = self._open(manifest, files)
+        with self._loading:
+            self._load(served, files)
         logger.info("release switched", extra={"release": served.release, "model_version": served.version})
         self._previous = self._served.version if self._served else None
         self._served = served
         self._answered_at = self._clock.monotonic()
         self._metrics.serves_release(served.version)
 
-    def _parse(self, manifest: Manifest, files: dict[str, bytes]) -> Served:
-        version = int(manifest.facts["version"])
-        try:
-            tokenizer = Tokenizer.from_str(files[TOKENIZER].decode())
-        except Exception as error:  # the tokenizers library raises plain Exception
-            raise CorruptObject(f"tokenizer.json cannot be read: {error}") from error
-        answerer = Answerer(
-            model_version=version,
-            lookups=lookups.from_bytes(files[LOOKUPS]),
-            tokenizer=tokenizer,
-            infer=lambda inputs: self._triton.infer(version, inputs),
-        )
-        return Served(str(manifest.facts["release"]), answerer, golden.from_bytes(files[GOLDEN]))
+    def _open(self, manifest: Manifest, files: dict[str, bytes]) -> Served:
+        version = version_of(manifest)
+        answerer = open_release(manifest, files, lambda inputs: self._triton.infer(version, inputs))
+        return Served(str(manifest.facts.get("release")), answerer, golden.from_bytes(file_of(files, GOLDEN)))
 
     def _load(self, served: Served, files: dict[str, bytes]) -> None:
         """Load beside what is served; when that fails the version goes and Triton is told so."""
@@ -185,8 +213,9 @@ class ReleaseFollower:
 
     def _drop_previous(self) -> None:
         if self._previous is not None and self._served is not None:
-            keep_only(self._folder.path, [self._served.version])
-            self._reload_quietly()
+            with self._loading:
+                keep_only(self._folder.path, [self._served.version])
+                self._reload_quietly()
             self._metrics.forget_release(self._previous)
             self._previous = None
 
@@ -195,20 +224,6 @@ class ReleaseFollower:
             self._triton.load()
         except TritonUnavailable as error:
             logger.warning("triton did not reload", extra={"cause": str(error)})
-
-    def _probe(self) -> None:
-        """Ask one golden question; a Triton that was restarted knows no model and is told to load it again."""
-        if self._served is None:
-            return
-        try:
-            self._ask(self._served)
-        except TritonUnavailable as error:
-            logger.warning("golden question unanswered", extra={"cause": str(error)})
-            self._reload_quietly()
-            try:
-                self._ask(self._served)
-            except TritonUnavailable:
-                self._answered_at = None
 
     def _ask(self, served: Served) -> None:
         different = self._triton.golden_difference(served.version, served.golden.first())

@@ -37,7 +37,9 @@ from waypost.worker.handoff import Handoff, Received
 LONG_POLL_SECONDS = 2  # SQS allows 20; a stop waits for the polls under way, and a pause begins after them
 NOT_READY_SECONDS = 0.05  # how soon a release that was just loaded gets its first request
 QUEUE_DOWN_SECONDS = 1.0  # between two looks at a queue that is down
-TRITON_DOWN_SECONDS = 0.2  # before the next batch, so that a Triton that is down is not a spinning queue
+# Until a message that Triton could not answer comes back, and before the next batch: a hiccup must not use up the three
+# receives after which SQS gives a message to the dead-letter queue.
+TRITON_DOWN_SECONDS = 1
 GATEWAY_GONE_SECONDS = 1  # before its messages come again: by then most are late and dropped, as they should be
 FINISHERS = 4  # batches whose replies are on their way at once
 logger = logging.getLogger(__name__)
@@ -135,7 +137,7 @@ class WorkerLoop:
         except TritonUnavailable as error:
             self._metrics.unavailable.labels("triton").inc()
             logger.warning("triton is unavailable, messages go back", extra={"cause": str(error)})
-            self._give_back([one.delivery for one in accepted])
+            self._give_back([one.delivery for one in accepted], TRITON_DOWN_SECONDS)
             self._handoff.pause(TRITON_DOWN_SECONDS)
             return
         self._free_finishers.acquire()

@@ -1,7 +1,7 @@
 """The worker process, as a recipe: connect, follow the release pointer, answer what the queue brings, stop.
 
-Two threads matter: one looks at pointer and Triton, the main one runs the request loop. The loop takes no message
-until the follower has a release that answers its golden questions.
+Three threads matter: one follows the release pointer, one asks Triton a golden question every second, the main one
+runs the request loop, which takes no message unless the last golden answer was right a moment ago.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import signal
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from waypost.announcing import announced
@@ -27,6 +28,7 @@ from waypost.worker.health import HealthServer
 from waypost.worker.loop import WorkerLoop
 
 logger = logging.getLogger(__name__)
+PROBE_SECONDS = 1.0  # a golden question costs a millisecond; a dead Triton is noticed this soon
 
 
 @dataclass(frozen=True)
@@ -67,19 +69,22 @@ def run(settings: WorkerSettings, shared: SharedSettings, parts: Parts) -> int:
         settings.metrics_host,
         settings.metrics_port,
         metrics.registry,
-        alive=lambda: loop.alive and looking.is_alive(),
+        alive=lambda: loop.alive and looking.is_alive() and probing.is_alive(),
         ready=lambda: follower.ready() and not stop.is_set(),
     )
-    looking = threading.Thread(target=_look_until, args=(follower, settings.pointer_seconds, stop), name="follower")
+    looking = _repeat("follower", follower.look, settings.pointer_seconds, stop)
+    probing = _repeat("probe", follower.probe, PROBE_SECONDS, stop)
     _stop_on_signals(loop, stop)
     announcement = shared.local_dir / "run" / "worker.json" if parts.embedded else None
     health.start()
     looking.start()
+    probing.start()
     try:
         with announced(announcement, health.url, f"{health.url}/metrics"):
             loop.run()
     finally:
         stop.set()
+        probing.join(timeout=settings.load_timeout_seconds)
         looking.join(timeout=settings.load_timeout_seconds)
         health.stop()
         outside.replies.close()
@@ -111,13 +116,18 @@ def model_folder(settings: WorkerSettings, parts: Parts) -> ModelFolder:
     )
 
 
-def _look_until(follower: ReleaseFollower, seconds: float, stop: threading.Event) -> None:
-    while not stop.is_set():
-        try:
-            follower.look()
-        except Exception:  # a look must never be the last one
-            logger.exception("looking at the release pointer failed")
-        stop.wait(seconds)
+def _repeat(name: str, work: Callable[[], None], seconds: float, stop: threading.Event) -> threading.Thread:
+    """A thread that does the work every so many seconds until `stop`, whatever it meets."""
+
+    def run_until_stopped() -> None:
+        while not stop.is_set():
+            try:
+                work()
+            except Exception:  # one round must never be the last one
+                logger.exception("a round failed", extra={"thread": name})
+            stop.wait(seconds)
+
+    return threading.Thread(target=run_until_stopped, name=name, daemon=True)
 
 
 def _stop_on_signals(loop: WorkerLoop, stop: threading.Event) -> None:
