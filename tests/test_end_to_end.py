@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 INTERACTIONS = 6_000
+LONG_POST = -(2**63)
 WAIT_SECONDS = 60.0  # for a part to come up; a limit of patience, not a measure
 
 pytestmark = pytest.mark.timeout(600)
@@ -69,6 +70,7 @@ def waypost(stack_folders: Path) -> Iterator[Waypost]:
     try:
         waypost("local", "up")
         waypost("local", "generate", "world", "--interactions", str(INTERACTIONS), "--seed", "5")
+        add_a_long_post(folder / "world")
         waypost("load", "world")
         waypost("night", "--repository", "repository")
         waypost.part_url = waypost.part("gateway")["url"]
@@ -76,6 +78,12 @@ def waypost(stack_folders: Path) -> Iterator[Waypost]:
         yield waypost
     finally:
         waypost("local", "down")
+
+
+def add_a_long_post(world: Path) -> None:
+    """A megabyte of text with emoji, by nobody, without a time."""
+    with (world / "posts.tsv").open("a", encoding="utf-8") as file:
+        file.write(f"{LONG_POST}\t\\N\t\\N\tThe longest walk 🥾\t{'🏔 a step further ' * 50_000}\n")
 
 
 def eventually(condition: Callable[[], bool]) -> None:
@@ -86,7 +94,7 @@ def eventually(condition: Callable[[], bool]) -> None:
 
 
 def rows(waypost: Waypost, name: str) -> list[list[str]]:
-    lines = (waypost.folder / "world" / f"{name}.tsv").read_text(encoding="utf-8").splitlines()
+    lines = (waypost.folder / "world" / f"{name}.tsv").read_text(encoding="utf-8").rstrip("\n").split("\n")
     return [line.split("\t") for line in lines[1:]]
 
 
@@ -142,6 +150,17 @@ def test_a_stranger_gets_what_is_popular_and_with_recent_posts_the_model(waypost
     newcomer = waypost.ask(user_id=-404, k=10, recent_post_ids=recent, deadline_ms=5000)
     assert (newcomer["source"], newcomer["degraded"]) == ("graphsage", False)
     assert not {item["post_id"] for item in newcomer["items"]} & set(recent)
+
+
+def test_ten_thousand_excludes_are_honoured_by_the_model(waypost: Waypost) -> None:
+    user = known_users(waypost)[1]
+    posts = sorted(int(post) for post, *_ in rows(waypost, "posts"))
+    kept = sorted(set(posts) - seen(waypost)[user])[:7]
+    excluded = [post for post in posts if post not in kept]
+    excluded += list(range(10**9, 10**9 + 10_000 - len(excluded)))
+    answer = waypost.ask(user_id=user, k=100, exclude_post_ids=excluded, deadline_ms=5000)
+    assert answer["source"] == "graphsage"
+    assert sorted(item["post_id"] for item in answer["items"]) == kept
 
 
 def test_a_query_and_tags_let_the_model_rank_for_a_stranger(waypost: Waypost) -> None:

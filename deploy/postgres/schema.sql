@@ -1,4 +1,4 @@
--- The app's schema as Waypost assumes it. An app with other tables maps them in configuration instead.
+-- The app's schema as Waypost assumes it.
 -- Run by the owner; running it again changes nothing.
 --
 -- Times, authors and texts may be NULL. Ids are the app's own and any bigint. A deleted user or post takes its

@@ -1,7 +1,8 @@
 """SQS over boto3, with the timeouts, pool and retries that boto3's defaults lack. botocore's exceptions end here.
 
 Nothing is retried: a request has 250 ms, and whoever calls knows better what to do than a library that sleeps. A
-partial failure comes as HTTP 200 with `Failed`; that is read here, entry by entry.
+partial failure of a send comes as HTTP 200 with `Failed`, which is read here, entry by entry; one of a delete or a
+release is left alone, since that message comes again by itself.
 """
 
 from __future__ import annotations

@@ -25,7 +25,9 @@ class GateDecision:
 
 
 def decide(report: HoldoutReport) -> GateDecision:
-    faults = _sanity_faults(report)
+    faults = sanity_faults(report.finite, report.spread)
+    if len(report.users) >= MIN_USERS and report.same_list_share > MAX_SAME_LIST_SHARE:
+        faults.append(f"collapsed, {report.same_list_share:.0%} of the users get the same {K} posts")
     judged = len(report.users) >= MIN_USERS
     if judged and not faults:
         faults = _ranking_faults(report)
@@ -45,15 +47,13 @@ def require_accepted(decision: GateDecision) -> None:
         )
 
 
-def _sanity_faults(report: HoldoutReport) -> list[str]:
-    if not report.finite:
+def sanity_faults(finite: bool, spread: float) -> list[str]:
+    """What is wrong with a model's tables whatever they were made for; see `holdout.is_finite` and `spread_of`."""
+    if not finite:
         return ["its vectors hold NaN or infinity"]
-    faults = []
-    if report.spread < MIN_SPREAD:
-        faults.append(f"collapsed, the spread of its post vectors is {report.spread:.2g}, below {MIN_SPREAD:g}")
-    if len(report.users) >= MIN_USERS and report.same_list_share > MAX_SAME_LIST_SHARE:
-        faults.append(f"collapsed, {report.same_list_share:.0%} of the users get the same {K} posts")
-    return faults
+    if spread < MIN_SPREAD:
+        return [f"collapsed, the spread of its post vectors is {spread:.2g}, below {MIN_SPREAD:g}"]
+    return []
 
 
 def _ranking_faults(report: HoldoutReport) -> list[str]:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from waypost.errors import UsageError
 from waypost.graph.tensors import Csr, GraphTensors, Int32Array, csr_from_pairs
@@ -64,8 +63,8 @@ def measure(model: GraphSAGE, tensors: GraphTensors, cut: Split, settings: Train
         lists=lists,
         model=score_lists(lists, users, test),
         popularity=score_lists(popular, users, test),
-        finite=_is_finite(tables),
-        spread=_spread(tables.post_vector[:, :-1]),  # the last column is the age, the same for every user
+        finite=is_finite(tables),
+        spread=spread_of(tables),
         same_list_share=_same_list_share(lists),
         temporal=cut.temporal,
     )
@@ -103,12 +102,13 @@ def _window(tensors: GraphTensors, cut: Split) -> Window | None:
     return Window(cut.boundary, int(tensors.interactions.created_at.max())) if cut.temporal else None
 
 
-def _is_finite(tables: ServingTables) -> bool:
+def is_finite(tables: ServingTables) -> bool:
     return all(bool(np.isfinite(array).all()) for array in vars(tables).values())
 
 
-def _spread(vectors: NDArray[np.float32]) -> float:
+def spread_of(tables: ServingTables) -> float:
     """0 when every post has the same vector, 1 when they have nothing in common."""
+    vectors = tables.post_vector[:, :-1]  # the last column is the age, the same for every user
     length = float(np.sqrt((vectors**2).sum(1).mean()))
     apart = float(np.sqrt(((vectors - vectors.mean(0)) ** 2).sum(1).mean()))
     return apart / length if length > 0 else 0.0

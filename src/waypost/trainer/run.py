@@ -13,11 +13,13 @@ from typing import Any
 
 from waypost.logs import stage
 from waypost.model.checkpoint import save_checkpoint
+from waypost.model.serving import ServingTables
+from waypost.model.tables import to_serving_tables
 from waypost.objects.s3 import S3ObjectStore, s3_client
 from waypost.settings import Parts, TrainerSettings
 from waypost.trainer.fit import fit
-from waypost.trainer.gate import GateDecision, decide, require_accepted
-from waypost.trainer.holdout import HoldoutReport, measure, write_evaluation
+from waypost.trainer.gate import GateDecision, decide, require_accepted, sanity_faults
+from waypost.trainer.holdout import HoldoutReport, is_finite, measure, spread_of, write_evaluation
 from waypost.trainer.reading import read_graph
 from waypost.trainer.split import split
 
@@ -43,10 +45,17 @@ def run(settings: TrainerSettings, parts: Parts, evaluation: Path | None) -> str
     logger.info("gate decided", extra={"accepted": decision.accepted, "reason": decision.reason})
     require_accepted(decision)
     model = fit(tensors, tensors.interactions, settings, settings.seed, init=model)
+    require_sane(to_serving_tables(model, tensors, tensors.interactions))
     name = f"{datetime.now(UTC):%Y%m%dT%H%M%S%f}-{fingerprint[:8]}"
     with stage(logger, "checkpoint kept", checkpoint=name):
         save_checkpoint(store, name, model, describe(fingerprint, settings, report, decision))
     return name
+
+
+def require_sane(tables: ServingTables) -> None:
+    """The model that is kept has learned on after it was judged; raises GateRefused if that ruined it."""
+    faults = sanity_faults(is_finite(tables), spread_of(tables))
+    require_accepted(GateDecision(not faults, "; ".join(faults)))
 
 
 def describe(
