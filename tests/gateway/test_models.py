@@ -171,3 +171,15 @@ class TestParameters:
         with pytest.raises(InvalidRequest) as invalid:
             parse_parameters(pairs)
         assert [problem["loc"] for problem in orjson.loads(invalid.value.body)["detail"]] == [["query", name]]
+
+
+def test_a_field_of_endless_name_is_named_briefly() -> None:
+    with pytest.raises(InvalidRequest) as refused:
+        parse_body(b'{"user_id": 1, "%s": 2}' % (b"x" * 900_000))
+    assert len(refused.value.body) < 500
+
+
+def test_a_parameter_given_twice_is_refused_by_name() -> None:
+    with pytest.raises(InvalidRequest) as refused:
+        parse_parameters([("user_id", "1"), ("k", "x"), ("k", "3")])
+    assert orjson.loads(refused.value.body)["detail"][0]["loc"] == ["query", "k"]

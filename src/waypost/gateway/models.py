@@ -7,6 +7,7 @@ pydantic stays at this edge; behind it there are only Questions and Answers.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 
@@ -27,6 +28,7 @@ from waypost.limits import (
 )
 from waypost.questions import Question, TagFilter
 
+MAX_SHOWN_NAME = 100  # characters of a field's name in a 422
 MAX_PROBLEMS = 20  # told in one 422: enough to mend a request, however many of its 10,000 ids are wrong
 _INTEGER = re.compile(r"-?[0-9]{1,19}")
 _INTEGER_PARAMETERS = frozenset({"user_id", "k", "deadline_ms"})
@@ -155,6 +157,12 @@ def parse_body(body: bytes) -> RecommendRequest:
 
 def parse_parameters(pairs: Iterable[tuple[str, str]]) -> RecommendParameters:
     """The query string's pairs, decoded. Raises InvalidRequest naming each wrong parameter."""
+    pairs = list(pairs)
+    repeated = [name for name, count in Counter(name for name, _ in pairs).items() if count > 1]
+    if repeated:
+        raise InvalidRequest(
+            {"loc": ["query", _shown(name)], "msg": "Given more than once", "type": "repeated"} for name in repeated
+        )
     try:
         return RecommendParameters.model_validate({name: _typed(name, text) for name, text in pairs})
     except ValidationError as error:
@@ -172,4 +180,12 @@ def _typed(name: str, text: str) -> int | bool | str:
 def _problems(error: ValidationError, place: str) -> list[dict[str, Any]]:
     """Without the input: it may be long, and it is the caller's."""
     found = error.errors(include_url=False, include_context=False, include_input=False)[:MAX_PROBLEMS]
-    return [{"loc": [place, *problem["loc"]], "msg": problem["msg"], "type": problem["type"]} for problem in found]
+    return [
+        {"loc": [place, *map(_shown, problem["loc"])], "msg": problem["msg"], "type": problem["type"]}
+        for problem in found
+    ]
+
+
+def _shown(part: int | str) -> int | str:
+    """A field's name may be the caller's own, and as long as he likes."""
+    return part if isinstance(part, int) else part[:MAX_SHOWN_NAME]
