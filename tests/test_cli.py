@@ -112,6 +112,12 @@ def test_in_an_image_an_absent_switch_is_an_error(tmp_path: Path) -> None:
     assert "WAYPOST_REQUEST_QUEUE_URL, WAYPOST_TRITON_URL not set and WAYPOST_EMBEDDED=never" in done.stderr
 
 
+def test_where_nothing_may_be_embedded_nothing_is_started(tmp_path: Path) -> None:
+    done = waypost("local", "up", folder=tmp_path, WAYPOST_EMBEDDED="never")
+    assert done.returncode == 78
+    assert not (tmp_path / ".waypost").exists()
+
+
 def test_status_of_no_stack_is_down_and_exits_1(tmp_path: Path) -> None:
     done = waypost("local", "status", "--json", folder=tmp_path)
     parts = json.loads(done.stdout)["parts"]

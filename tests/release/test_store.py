@@ -120,3 +120,20 @@ def test_a_manifest_of_another_release_is_corrupt(store: ObjectStore) -> None:
 def test_what_is_no_pointer_is_refused(body: bytes) -> None:
     with pytest.raises(CorruptObject, match="not a pointer"):
         parse_pointer(body)
+
+
+def test_a_damaged_manifest_hides_no_other_release_and_no_rollback(store: ObjectStore) -> None:
+    for name in ("a", "b", "c"):
+        published(store, name)
+    damaged = store.get("releases/a/manifest.json")
+    assert damaged is not None
+    store.put_if("releases/a/manifest.json", b"{broken", damaged.etag)
+    assert [m.facts["release"] for m in list_releases(store)] == ["b", "c"]
+    assert roll_back(store, None, "p99", CLOCK).release == "b"
+
+
+def test_of_two_releases_with_one_number_the_served_one_is_meant(store: ObjectStore) -> None:
+    published(store, "a")
+    publish(store, "lost", {}, {"version": 1})
+    published(store, "b")
+    assert roll_back(store, "1", "p99", CLOCK).release == "a"

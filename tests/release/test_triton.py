@@ -117,3 +117,8 @@ def test_preflight_notices_a_model_that_answers_wrongly(triton_stack: EmbeddedSt
 def test_onnx_runtime_refuses_a_cut_model_with_one_clear_error() -> None:
     with pytest.raises(CorruptObject, match=r"ONNX Runtime refuses model\.onnx"):
         load_onnx(FILES[MODEL][:1000])
+
+
+def test_without_a_triton_preflight_says_nothing_about_the_release(tmp_path: Path) -> None:
+    with pytest.raises(TritonUnavailable, match="failed to reach"):
+        check_load(FILES, SIZES, ASKED, ScratchTriton("127.0.0.1:9", tmp_path, "python", "cpu", 2))

@@ -42,7 +42,7 @@ def preflight_directory(directory: Path, target: str, settings: ExporterSettings
     findings = check_directory(directory, target)
     if findings or parts is None:
         return findings
-    folder = directory if (directory / MANIFEST).exists() else newest_version(directory)
+    folder = directory if (directory / MANIFEST).is_file() else newest_version(directory)
     files = read_release_folder(folder)
     if GOLDEN not in files or LOOKUPS not in files:
         what = "without golden.json and lookups.safetensors its answers cannot be checked"

@@ -33,7 +33,7 @@ from waypost.objects.bundle import MANIFEST, describe
 from waypost.objects.protocols import ObjectStore
 from waypost.objects.s3 import S3ObjectStore, s3_client
 from waypost.release import golden, lookups
-from waypost.release.golden import Golden
+from waypost.release.golden import ABSOLUTE_TOLERANCE, Golden
 from waypost.release.onnx_runner import load_onnx
 from waypost.release.popular import to_popular
 from waypost.release.preflight import ScratchTriton, check_load, check_release, refuse
@@ -139,7 +139,7 @@ def require_equal(tables: ServingTables, rows: list[Row], asked: Golden) -> None
     for row, posts, scores in zip(rows, asked.post_index, asked.score, strict=True):
         real = scores > FORBIDDEN_SCORE / 2
         eager = reference_scores(tables, row)[posts[real]]
-        tolerance = EAGER_TOLERANCE * float(np.abs(eager).max(initial=1e-6))
+        tolerance = EAGER_TOLERANCE * float(np.abs(eager).max(initial=0.0)) + ABSOLUTE_TOLERANCE
         if not np.allclose(scores[real], eager, rtol=0, atol=tolerance):
             raise PipelineError(
                 "the exported model does not answer as the eager one", "report this: it is a fault of ours"

@@ -56,6 +56,8 @@ WATCH_SECONDS = 2.0  # how soon a part that died is started again
 def start(environ: Mapping[str, str]) -> Parts:
     """Have the whole stack running in the background; where its parts are."""
     shared, settings = read_shared(environ), read_settings(LocalSettings, environ)
+    if shared.embedded == "never":
+        resolve_parts(shared, ALL_PARTS, None)  # raises when there is anything to embed
     with stage(logger, "embedded stack up", folder=str(shared.local_dir)):
         stack = up(shared.local_dir, settings, shared, ALL_PARTS)
         up_serving(shared.local_dir, environ)

@@ -16,6 +16,7 @@ from waypost.errors import CorruptObject
 from waypost.objects.protocols import ObjectStore
 
 MANIFEST = "manifest.json"
+REMEDY = "make it again with `waypost night`, or go back with `waypost release rollback`"
 CONCURRENT_TRANSFERS = 8  # enough to hide S3's latency, few enough for one connection pool
 
 
@@ -50,7 +51,7 @@ def parse_manifest(body: bytes, where: str) -> Manifest:
         content = json.loads(body)
         files = tuple(FileEntry(str(f["path"]), int(f["size"]), str(f["sha256"])) for f in content.pop("files"))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise CorruptObject(f"{where} is not a manifest: {type(error).__name__}") from None
+        raise CorruptObject(f"{where} is not a manifest: {type(error).__name__}", REMEDY) from None
     if any(f.path.startswith("/") or ".." in f.path.split("/") for f in files):
         raise CorruptObject(f"{where} names a path outside its folder")
     return Manifest(files, content)
@@ -65,9 +66,9 @@ def describe(files: Mapping[str, bytes], facts: Mapping[str, Any]) -> Manifest:
 def check(entry: FileEntry, body: bytes, where: str) -> bytes:
     """`body` when it is exactly what the manifest says; else CorruptObject."""
     if len(body) != entry.size:
-        raise CorruptObject(f"{where}/{entry.path} has {len(body)} bytes, its manifest says {entry.size}")
+        raise CorruptObject(f"{where}/{entry.path} has {len(body)} bytes, its manifest says {entry.size}", REMEDY)
     if hashlib.sha256(body).hexdigest() != entry.sha256:
-        raise CorruptObject(f"{where}/{entry.path} differs from the sha256 in its manifest")
+        raise CorruptObject(f"{where}/{entry.path} differs from the sha256 in its manifest", REMEDY)
     return body
 
 
@@ -97,7 +98,7 @@ def load_files(
     def fetch(entry: FileEntry) -> tuple[str, bytes]:
         found = store.get(f"{prefix}/{entry.path}")
         if found is None:
-            raise CorruptObject(f"{prefix}/{entry.path} is missing")
+            raise CorruptObject(f"{prefix}/{entry.path} is missing", REMEDY)
         return entry.path, check(entry, found.body, prefix)
 
     with ThreadPoolExecutor(CONCURRENT_TRANSFERS) as pool:

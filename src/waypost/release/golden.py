@@ -16,6 +16,7 @@ from waypost.errors import CorruptObject
 from waypost.model.signature import INPUTS, MAX_ITEMS
 
 RELATIVE_TOLERANCE = 1e-4  # fp32 sums in another order, on another processor; a wrong table is off by far more
+ABSOLUTE_TOLERANCE = 1e-6  # what fp32 leaves of terms of size 1 that cancel out
 COMPARED = 20  # posts of each list; the far tail may tie
 
 
@@ -70,7 +71,7 @@ def difference(golden: Golden, outputs: dict[str, NDArray[Any]]) -> str:
         return f"the answer has shape {getattr(posts, 'shape', None)}, not {golden.post_index.shape}"
     top = slice(0, COMPARED)
     scale = np.maximum(np.abs(golden.score[:, top]), np.abs(golden.score[:, :1]))
-    off = np.abs(scores[:, top] - golden.score[:, top]) > RELATIVE_TOLERANCE * np.maximum(scale, 1e-6)
+    off = np.abs(scores[:, top] - golden.score[:, top]) > RELATIVE_TOLERANCE * scale + ABSOLUTE_TOLERANCE
     if off.any() or not np.isfinite(scores).all():
         return f"{int(off.any(1).sum())} of {len(golden)} golden questions got other scores"
     unlike = [row for row in range(len(golden)) if not _same_posts(golden, posts, row)]
@@ -83,7 +84,7 @@ def _same_posts(golden: Golden, posts: NDArray[Any], row: int) -> bool:
     for place in range(min(COMPARED, posts.shape[1])):
         expected = float(golden.score[row, place])
         actual = score_of.get(int(posts[row, place]))
-        limit = RELATIVE_TOLERANCE * max(abs(expected), abs(float(golden.score[row, 0])), 1e-6)
+        limit = RELATIVE_TOLERANCE * max(abs(expected), abs(float(golden.score[row, 0]))) + ABSOLUTE_TOLERANCE
         if actual is None and place < posts.shape[1] - 1 and abs(expected - float(golden.score[row, -1])) > limit:
             return False
         if actual is not None and abs(actual - expected) > limit:

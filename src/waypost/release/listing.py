@@ -28,7 +28,7 @@ def show_json(store: ObjectStore, wanted: str | None) -> str:
     if wanted is None and held is None:
         raise NoRelease("no release was ever published", "run `waypost night` first")
     name = wanted if wanted is not None else (held.pointer.release if held else "")
-    manifest = find_release(list_releases(store), name)
+    manifest = find_release(list_releases(store), name, held.pointer.served if held else ())
     shown = json.loads(manifest.to_bytes())
     if held is not None and held.pointer.release == manifest.facts["release"]:
         shown["pointer"] = asdict(held.pointer)

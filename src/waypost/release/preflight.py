@@ -82,7 +82,7 @@ def refuse(findings: list[Finding]) -> None:
 
 def check_directory(directory: Path, target: str) -> list[Finding]:
     """Findings about a release folder (one with manifest.json) or a Triton model repository, without any Triton."""
-    if (directory / MANIFEST).exists():
+    if (directory / MANIFEST).is_file():
         return check_release(read_release_folder(directory), target)
     return list(_check_repository(directory, target))
 
@@ -219,10 +219,14 @@ def _check_config(path: Path) -> Iterator[Finding]:
 
 
 def check_load(files: Mapping[str, bytes], sizes: Sizes, asked: golden.Golden, triton: ScratchTriton) -> list[Finding]:
-    """Load the release in a real Triton under a scratch name and ask the golden questions; nothing of it stays."""
+    """Load the release in a real Triton under a scratch name and ask the golden questions; nothing of it stays.
+
+    Raises TritonUnavailable when there is no Triton to ask, which says nothing about the release.
+    """
     name = f"{SCRATCH_PREFIX}{os.getpid()}"
     sweep_scratch_models(triton.repository)
     model = TritonModel(triton.url, triton.timeout_seconds, triton.timeout_seconds, name)
+    model.require_live()
     try:
         assemble(triton.repository, 1, files, sizes, triton.backend, triton.device, name)
         model.load()

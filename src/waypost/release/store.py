@@ -7,17 +7,19 @@ superseded. Rolling back is moving the pointer to an older release.
 from __future__ import annotations
 
 import json
+import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from waypost.clock import Clock
-from waypost.errors import CorruptObject, NoRelease, Superseded
+from waypost.errors import CorruptObject, NoRelease, Superseded, UsageError
 from waypost.objects.bundle import MANIFEST, Manifest, load_files, load_manifest, save_bundle
 from waypost.objects.protocols import ObjectStore
 
+logger = logging.getLogger(__name__)
 POINTER_KEY = "releases/current.json"
 KEPT_HISTORY = 100  # served releases that the pointer remembers
 _NAMED_VERSION = re.compile(r"\d+(?=-)")
@@ -65,7 +67,10 @@ def parse_pointer(body: bytes) -> Pointer:
             served=tuple(str(name) for name in content.get("served", [content["release"]])),
         )
     except (ValueError, KeyError, TypeError) as error:
-        raise CorruptObject(f"{POINTER_KEY} is not a pointer: {type(error).__name__} {error}") from None
+        raise CorruptObject(
+            f"{POINTER_KEY} is not a pointer: {type(error).__name__} {error}",
+            "delete that object; the next night points again",
+        ) from None
 
 
 def next_version(store: ObjectStore, held: HeldPointer | None) -> int:
@@ -130,16 +135,34 @@ def load_release(store: ObjectStore, release: str) -> tuple[Manifest, dict[str, 
 def list_releases(store: ObjectStore) -> list[Manifest]:
     """The published releases by ascending version; half-published ones have no manifest and are left out."""
     names = [info.key.split("/")[1] for info in store.list("releases/") if info.key.endswith(f"/{MANIFEST}")]
-    manifests = [load_manifest(store, f"releases/{name}") for name in names]
-    return sorted((manifest for manifest in manifests if manifest), key=version_of)
+    found = [manifest for name in names if (manifest := _read_listed(store, name))]
+    return sorted(found, key=version_of)
 
 
-def find_release(releases: list[Manifest], wanted: str) -> Manifest:
-    """By id or version number. Raises NoRelease."""
-    for manifest in releases:
-        if wanted in (manifest.facts.get("release"), str(manifest.facts.get("version"))):
-            return manifest
-    raise NoRelease(f"there is no release {wanted}", "see `waypost release list`")
+def _read_listed(store: ObjectStore, name: str) -> Manifest | None:
+    """One damaged release must not hide the others, least of all from a rollback."""
+    try:
+        manifest = load_manifest(store, f"releases/{name}")
+        if manifest is not None:
+            version_of(manifest)
+    except CorruptObject as error:
+        logger.warning("damaged release left out", extra={"release": name, "cause": str(error)})
+        return None
+    return manifest
+
+
+def find_release(releases: list[Manifest], wanted: str, served: Sequence[str]) -> Manifest:
+    """By id or version number; of two with one number, the one that was served. Raises NoRelease, UsageError."""
+    named = [m for m in releases if wanted in (m.facts.get("release"), str(version_of(m)))]
+    if len(named) > 1:
+        named = [m for m in named if m.facts.get("release") in served]
+    if len(named) > 1:
+        raise UsageError(
+            f"version {wanted} is of {' and '.join(str(m.facts['release']) for m in named)}", "name the id"
+        )
+    if not named:
+        raise NoRelease(f"there is no release {wanted}", "see `waypost release list`")
+    return named[0]
 
 
 def roll_back(store: ObjectStore, release: str | None, reason: str, clock: Clock) -> Pointer:
@@ -151,7 +174,7 @@ def roll_back(store: ObjectStore, release: str | None, reason: str, clock: Clock
     if held is None:
         raise NoRelease("no release was ever published", "run `waypost night` first")
     releases = list_releases(store)
-    target = find_release(releases, release) if release else _served_before(releases, held.pointer)
+    target = find_release(releases, release, held.pointer.served) if release else _served_before(releases, held.pointer)
     return move_pointer(store, held, str(target.facts["release"]), version_of(target), reason, clock)
 
 

@@ -29,6 +29,11 @@ class TritonModel:
         self._url, self.name = url, name
         self._infer_timeout, self._load_timeout = infer_timeout_seconds, load_timeout_seconds
 
+    def require_live(self) -> None:
+        """Raises TritonUnavailable when nobody answers there; says nothing about any model."""
+        with self._reachable("reach"):
+            self._client.is_server_live(client_timeout=self._infer_timeout)
+
     def load(self) -> None:
         """Load what stands in the repository; returns once Triton says it is done. Raises TritonUnavailable."""
         with self._reachable("load"):
