@@ -9,6 +9,7 @@ written.
 
 from __future__ import annotations
 
+import atexit
 import os
 import re
 import signal
@@ -52,6 +53,15 @@ def read_process(pid: int) -> Process | None:
     # While other threads end, the first one is a zombie already and the process' ports are still taken.
     dead = fields[_STATE] in "ZX" and int(fields[_THREADS]) <= 1
     return None if dead else Process(pid, int(fields[_START_TIME]))
+
+
+def _reap_all() -> None:
+    """At the end of this process: a child that was stopped meanwhile is not "still running"."""
+    for child in _children.values():
+        child.poll()
+
+
+atexit.register(_reap_all)
 
 
 def keep_child(child: subprocess.Popen[bytes]) -> Process | None:
