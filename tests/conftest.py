@@ -23,6 +23,9 @@ from waypost.local import aws, postgres, stack
 from waypost.local.layout import Layout
 from waypost.local.processes import read_process
 from waypost.local.secrets import AwsKeys, PostgresPasswords, load_or_make_postgres_passwords
+from waypost.objects.memory import MemoryObjectStore
+from waypost.objects.protocols import ObjectStore
+from waypost.objects.s3 import S3ObjectStore, s3_client
 from waypost.settings import AwsAccess, EmbeddedStack, LocalSettings, Part, read_settings, read_shared
 
 MEMORY = Path("/dev/shm")  # making and removing some twenty databases is slow work for a disk
@@ -181,3 +184,12 @@ def request_queue_url(aws_stack: EmbeddedStack, stack_folders: Path) -> str:
 def _aws(aws_stack: EmbeddedStack, stack_folders: Path) -> tuple[int, AwsKeys]:
     keys = AwsKeys(aws_stack.aws_access_key_id, aws_stack.aws_secret_access_key)
     return stack.read_ports(stack_folders / "session")["aws"], keys
+
+
+@pytest.fixture(params=["s3", "memory"])
+def object_store(request: pytest.FixtureRequest) -> ObjectStore:
+    """A fresh, empty store: the test runs once on S3 and once on its in-memory twin."""
+    if request.param == "memory":
+        return MemoryObjectStore()
+    access: AwsAccess = request.getfixturevalue("aws_access")
+    return S3ObjectStore(s3_client(access), request.getfixturevalue("bucket"))

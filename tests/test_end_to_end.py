@@ -73,6 +73,8 @@ def waypost(stack_folders: Path) -> Iterator[Waypost]:
         add_a_long_post(folder / "world")
         waypost("load", "world")
         waypost("night", "--repository", "repository")
+        # The gateway reads the pointer every two seconds; before it saw a release it is not ready and rightly says 503.
+        eventually(lambda: waypost.part("gateway")["state"] == "up")
         waypost.part_url = waypost.part("gateway")["url"]
         eventually(lambda: waypost.ask(user_id=known_users(waypost)[0], deadline_ms=2000)["source"] == "graphsage")
         yield waypost

@@ -30,6 +30,7 @@ from waypost.settings import (
     SharedSettings,
     TrainerSettings,
     WorkerSettings,
+    absent_parts,
     check_settings,
     read_settings,
     read_shared,
@@ -257,13 +258,7 @@ def read_parts(environ: Mapping[str, str], needed: Iterable[Part]) -> Parts:
 
 def _read_stack_if_needed(shared: SharedSettings, needed: Sequence[Part]) -> EmbeddedStack | None:
     """The embedded stack's description, unless every needed part is given: images carry no local stack."""
-    given = {
-        "postgres": shared.postgres_dsn,
-        "s3": shared.bucket,
-        "sqs": shared.request_queue_url,
-        "triton": shared.triton_url,
-    }
-    if shared.embedded == "never" or all(given[part] for part in needed):
+    if shared.embedded == "never" or not absent_parts(shared, needed):
         return None
     from waypost.local.stack import read_stack
 

@@ -260,6 +260,17 @@ def _refusal(problems: Iterable[str]) -> SettingsError:
     return SettingsError("settings refused: " + "; ".join(problems), "see the verb's --help for the names")
 
 
+def absent_parts(shared: SharedSettings, needed: Iterable[Part]) -> tuple[Part, ...]:
+    """The needed parts whose switch is not set: they are the embedded ones."""
+    given: dict[Part, str | None] = {
+        "postgres": shared.postgres_dsn,
+        "s3": shared.bucket,
+        "sqs": shared.request_queue_url,
+        "triton": shared.triton_url,
+    }
+    return tuple(part for part in needed if not given[part])
+
+
 def resolve_parts(
     shared: SharedSettings, needed: Iterable[Part], stack: EmbeddedStack | None, region: str | None = None
 ) -> Parts:
@@ -267,14 +278,7 @@ def resolve_parts(
 
     Raises SettingsError naming every part that is neither given nor embedded.
     """
-    needed = tuple(needed)
-    given = {
-        "postgres": shared.postgres_dsn,
-        "s3": shared.bucket,
-        "sqs": shared.request_queue_url,
-        "triton": shared.triton_url,
-    }
-    absent = tuple(part for part in needed if not given[part])
+    absent = absent_parts(shared, needed)
     if absent and (shared.embedded == "never" or stack is None):
         names = ", ".join(SWITCHES[part] for part in absent)
         if shared.embedded == "never":

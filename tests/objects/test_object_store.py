@@ -7,18 +7,14 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from waypost.errors import StoreUnavailable
-from waypost.objects.memory import MemoryObjectStore
 from waypost.objects.protocols import ObjectStore
 from waypost.objects.s3 import S3ObjectStore, s3_client
 from waypost.settings import AwsAccess
 
 
-@pytest.fixture(params=["s3", "memory"])
-def store(request: pytest.FixtureRequest) -> ObjectStore:
-    if request.param == "memory":
-        return MemoryObjectStore()
-    access: AwsAccess = request.getfixturevalue("aws_access")
-    return S3ObjectStore(s3_client(access), request.getfixturevalue("bucket"))
+@pytest.fixture
+def store(object_store: ObjectStore) -> ObjectStore:
+    return object_store
 
 
 class TestObjectStore:

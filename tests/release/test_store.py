@@ -6,9 +6,7 @@ import pytest
 
 from waypost.clock import ManualClock
 from waypost.errors import CorruptObject, NoRelease, Superseded
-from waypost.objects.memory import MemoryObjectStore
 from waypost.objects.protocols import ObjectStore
-from waypost.objects.s3 import S3ObjectStore, s3_client
 from waypost.release.store import (
     Pointer,
     list_releases,
@@ -20,17 +18,13 @@ from waypost.release.store import (
     read_pointer,
     roll_back,
 )
-from waypost.settings import AwsAccess
 
 CLOCK = ManualClock()
 
 
-@pytest.fixture(params=["s3", "memory"])
-def store(request: pytest.FixtureRequest) -> ObjectStore:
-    if request.param == "memory":
-        return MemoryObjectStore()
-    access: AwsAccess = request.getfixturevalue("aws_access")
-    return S3ObjectStore(s3_client(access), request.getfixturevalue("bucket"))
+@pytest.fixture
+def store(object_store: ObjectStore) -> ObjectStore:
+    return object_store
 
 
 def published(store: ObjectStore, name: str) -> Pointer:

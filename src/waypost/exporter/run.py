@@ -20,7 +20,7 @@ from waypost import __version__
 from waypost.clock import SystemClock
 from waypost.errors import NoRelease, PipelineError, Superseded
 from waypost.exporter.contents import ask_golden, build_lookups, golden_rows
-from waypost.exporter.onnx_graph import IR_VERSION, OPSET, sizes_of, to_onnx
+from waypost.exporter.onnx_graph import IR_VERSION, OPSET, to_onnx
 from waypost.exporter.proving import require_target, scratch_triton
 from waypost.exporter.reference import reference_scores
 from waypost.graph.store import CachedGraph, load_tensors
@@ -120,8 +120,9 @@ def build_release(version: int, run_name: str, checkpoint: Checkpoint, graph: Ca
     tables = to_serving_tables(checkpoint.model, graph.tensors, graph.tensors.interactions)
     model = to_onnx(tables)
     found = build_lookups(graph.tensors, tables)
-    asked = ask_golden(golden_rows(found), sizes_of(tables), load_onnx(model))
-    require_equal(tables, golden_rows(found), asked)
+    rows = golden_rows(found)
+    asked = ask_golden(rows, found.sizes, load_onnx(model))
+    require_equal(tables, rows, asked)
     files = {
         MODEL: model,
         LOOKUPS: lookups.to_bytes(found),
@@ -131,7 +132,7 @@ def build_release(version: int, run_name: str, checkpoint: Checkpoint, graph: Ca
     }
     facts = {"version": version, "checkpoint": run_name, **_facts(checkpoint, graph, target)}
     name = release_name(version, facts["fingerprint"], secrets.token_hex(4))
-    return Release(name, version, files, facts, sizes_of(tables), asked)
+    return Release(name, version, files, facts, found.sizes, asked)
 
 
 def require_equal(tables: ServingTables, rows: list[Row], asked: Golden) -> None:

@@ -4,13 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from waypost.graph.snapshot import Snapshot
-from waypost.graph.tensors import NO_AUTHOR, Csr, GraphTensors, Int32Array, Int64Array, Interactions, csr_from_pairs
+from waypost.graph.tensors import (
+    NO_AUTHOR,
+    Csr,
+    GraphTensors,
+    Int32Array,
+    Int64Array,
+    Interactions,
+    csr_from_pairs,
+    pair_key,
+)
 
 Tokenize = Callable[[Sequence[str]], Csr]  # texts -> token ids, a row per text
 
@@ -65,13 +73,8 @@ def _interactions(snapshot: Snapshot, user_ids: Int64Array, post_ids: Int64Array
     known = user_known & post_known
     if not known.all():
         rows = rows.take(known)
-    order = np.lexsort((rows.kind, rows.created_at, _pair_key(rows.user, rows.post, len(post_ids))))
+    order = np.lexsort((rows.kind, rows.created_at, pair_key(rows.user, rows.post, len(post_ids))))
     return rows.take(order), int((~known).sum())
-
-
-def _pair_key(user: NDArray[Any], post: NDArray[Any], num_posts: int) -> Int64Array:
-    key: Int64Array = user.astype(np.int64) * num_posts + post
-    return key
 
 
 def _post_tags(snapshot: Snapshot, post_ids: Int64Array, tag_ids: Int64Array) -> tuple[Csr, int]:

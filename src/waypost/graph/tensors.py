@@ -89,3 +89,9 @@ def csr_from_pairs(row: NDArray[Any], column: NDArray[Any], num_rows: int) -> Cs
     indptr = np.zeros(num_rows + 1, np.int64)
     np.cumsum(np.bincount(row[first], minlength=num_rows), out=indptr[1:])
     return Csr(indptr, column[first].astype(np.int32))
+
+
+def pair_key(user: NDArray[Any], post: NDArray[Any], num_posts: int) -> Int64Array:
+    """One number per (user, post) pair, ascending by user, then post: `user · num_posts + post`."""
+    key: Int64Array = user.astype(np.int64) * max(num_posts, 1) + post
+    return key

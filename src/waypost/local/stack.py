@@ -25,7 +25,7 @@ from waypost.local.processes import kill_holders
 from waypost.local.secrets import load_or_make_aws_keys, load_or_make_postgres_passwords, make_message_keys
 from waypost.local.serving import serving_spec
 from waypost.local.supervisor import Supervisor, folder_lock
-from waypost.settings import EmbeddedStack, LocalSettings, Part, SharedSettings
+from waypost.settings import EmbeddedStack, LocalSettings, Part, SharedSettings, absent_parts
 
 MIN_FREE_BYTES = 2**30  # an empty Postgres with its WAL, a graph of 2 M interactions, its tensors and two releases
 T = TypeVar("T")
@@ -98,13 +98,7 @@ def read_ports(local_dir: Path) -> dict[str, int]:
 
 def embedded_parts(shared: SharedSettings, needed: Iterable[Part]) -> tuple[PartName, ...]:
     """The processes that serve the needed parts whose switch is absent."""
-    given: dict[Part, str | None] = {
-        "postgres": shared.postgres_dsn,
-        "s3": shared.bucket,
-        "sqs": shared.request_queue_url,
-        "triton": shared.triton_url,
-    }
-    absent = {_PART_OF[part] for part in needed if not given[part]}
+    absent = {_PART_OF[part] for part in absent_parts(shared, needed)}
     return tuple(part for part in EMBEDDED_PARTS if part in absent)
 
 

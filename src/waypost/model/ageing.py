@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from waypost.graph.tensors import NO_TIME, Int64Array, Interactions
+from waypost.graph.tensors import NO_TIME, Int64Array, Interactions, pair_key
 
 Float64Array = NDArray[np.float64]
 HOUR = 3_600.0
@@ -56,7 +56,7 @@ def _ages(birth: Int64Array, moment: int) -> Float64Array:
 def first_pairs(interactions: Interactions, num_posts: int) -> NDArray[np.intp]:
     """Rows of the first timed interaction of every (user, post) pair."""
     rows = np.flatnonzero(interactions.created_at != NO_TIME)
-    key = interactions.user[rows].astype(np.int64) * max(num_posts, 1) + interactions.post[rows]
+    key = pair_key(interactions.user[rows], interactions.post[rows], num_posts)
     order = np.lexsort((interactions.created_at[rows], key))
     first = np.unique(key[order], return_index=True)[1]
     return rows[order[first]]

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from waypost.graph.tensors import NO_TIME, GraphTensors, Interactions
+from waypost.graph.tensors import NO_TIME, GraphTensors, Interactions, pair_key
 from waypost.logs import Progress, stage
 from waypost.model.ageing import fit_age_curve, post_birth
 from waypost.model.features import VOCABULARY_SIZE
@@ -119,7 +119,7 @@ def prepared_torch(settings: TrainerSettings) -> Iterator[None]:
 
 
 def _examples(tensors: GraphTensors, interactions: Interactions) -> _Examples:
-    key = np.unique(interactions.user.astype(np.int64) * max(tensors.num_posts, 1) + interactions.post)
+    key = np.unique(pair_key(interactions.user, interactions.post, tensors.num_posts))
     birth = post_birth(tensors.post_created_at, interactions)
     end = int(interactions.created_at.max(initial=NO_TIME))
     there = (birth == NO_TIME) | (birth <= end)

@@ -8,12 +8,11 @@ holdout, since a seen post is never recommended, and a pair counts once.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from waypost.graph.tensors import NO_TIME, GraphTensors, Int32Array, Int64Array, Interactions
+from waypost.graph.tensors import NO_TIME, GraphTensors, Int32Array, Int64Array, Interactions, pair_key
 
 TIMED_SHARE = 0.5  # with fewer timed interactions than this, "the last ones" would say little about the whole
 
@@ -47,7 +46,7 @@ def _boundary(times: Int64Array, share: float) -> int:
 
 def _random_per_user(interactions: Interactions, num_posts: int, share: float, seed: int) -> NDArray[np.bool_]:
     """Hold out floor(share · distinct posts + a coin toss of the rest) pairs of each user, never the only one."""
-    pair = _pair_key(interactions, num_posts)
+    pair = pair_key(interactions.user, interactions.post, num_posts)
     keys, inverse = np.unique(pair, return_inverse=True)
     user = keys // max(num_posts, 1)
     generator = np.random.default_rng(seed)
@@ -64,7 +63,7 @@ def _random_per_user(interactions: Interactions, num_posts: int, share: float, s
 def _without_repeats(
     interactions: Interactions, held: NDArray[np.bool_], num_posts: int, boundary: int, *, temporal: bool
 ) -> Split:
-    pair = _pair_key(interactions, num_posts)
+    pair = pair_key(interactions.user, interactions.post, num_posts)
     fresh = np.setdiff1d(pair[held], pair[~held])  # sorted and distinct
     return Split(
         train=interactions.take(~held),
@@ -73,7 +72,3 @@ def _without_repeats(
         boundary=boundary,
         temporal=temporal,
     )
-
-
-def _pair_key(interactions: Interactions, num_posts: int) -> NDArray[Any]:
-    return interactions.user.astype(np.int64) * max(num_posts, 1) + interactions.post
