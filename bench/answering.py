@@ -2,28 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-
 import numpy as np
 
+from bench.measures import Measure, Section
+from bench.processes import interleaved, median, timed
 from waypost.exporter.onnx_graph import sizes_of, to_onnx
 from waypost.model.serving import ServingTables
 from waypost.model.signature import Row, pack
 from waypost.release.onnx_runner import load_onnx
 
 USERS, POSTS, DIM, BATCH = 10_000, 200_000, 64, 64
-Measure = tuple[str, Callable[[], object], str, Callable[[], object]]
+PEER = f"{BATCH} calls of one"
 
 
-@contextmanager
-def prepared() -> Iterator[list[Measure]]:
+def measure(interactions: int, rounds: int) -> Section:
+    """Of a size of its own, whatever the world's."""
+    tables = _tables()
+    sizes, infer = sizes_of(tables), load_onnx(to_onnx(tables))
+    together = pack([Row(user) for user in range(BATCH)], sizes)
+    alone = [pack([Row(user)], sizes) for user in range(BATCH)]
+
+    def run_together() -> None:
+        infer(dict(together))
+
+    def run_alone() -> None:
+        for inputs in alone:
+            infer(dict(inputs))
+
+    answers = interleaved(rounds, {"ours": timed(run_together), PEER: timed(run_alone)})
+    seconds = {name: median(found) for name, found in answers.items()}
+    return Section(
+        "answering",
+        f"answers over {POSTS:,} posts",
+        (Measure(f"{BATCH} users in one call", "s", seconds.pop("ours"), seconds),),
+        rounds=rounds,
+    )
+
+
+def _tables() -> ServingTables:
     choose = np.random.default_rng(0)
 
     def table(*shape: int) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
         return choose.normal(size=shape).astype(np.float32)
 
-    tables = ServingTables(
+    return ServingTables(
         user_own=table(USERS, DIM),
         user_state_sum=table(USERS, DIM),
         user_state_count=np.ones(USERS, np.float32),
@@ -35,14 +57,3 @@ def prepared() -> Iterator[list[Measure]]:
         weight=table(DIM, DIM),
         alpha=0.5,
     )
-    sizes, infer = sizes_of(tables), load_onnx(to_onnx(tables))
-    together = pack([Row(user) for user in range(BATCH)], sizes)
-    alone = [pack([Row(user)], sizes) for user in range(BATCH)]
-    yield [
-        (
-            f"{BATCH} users in one call",
-            lambda: infer(dict(together)),
-            f"{BATCH} calls of one user",
-            lambda: [infer(dict(inputs)) for inputs in alone],
-        )
-    ]

@@ -1,62 +1,75 @@
-"""Reading the interactions out of Postgres: binary COPY parsed by numpy, against fetchall."""
+"""Every interaction out of Postgres into integer columns: ours against the readers people use, connect included."""
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
-import psycopg2
+from bench.measures import Measure, Section
+from bench.peers import MODULE, have_peers
+from bench.processes import OWN, Answer, Process, interleaved, median, started
+from bench.progress import say
+from bench.world import world
 
-from waypost.graph.loading import load_directory
-from waypost.graph.postgres import open_snapshot
-from waypost.graph.snapshot import read_fingerprint, read_snapshot
-from waypost.local.stack import down, up
-from waypost.local.world import write_world
-from waypost.settings import LocalSettings, read_settings, read_shared
-
-INTERACTIONS = 500_000
-Measure = tuple[str, Callable[[], object], str, Callable[[], object]]
-
-
-@contextmanager
-def prepared() -> Iterator[list[Measure]]:
-    with tempfile.TemporaryDirectory() as folder:
-        local_dir = Path(folder) / "stack"
-        stack = up(local_dir, read_settings(LocalSettings, {}), read_shared({}), ["postgres"])
-        try:
-            write_world(Path(folder) / "world", INTERACTIONS, seed=1)
-            load_directory(stack.postgres_dsn, Path(folder) / "world")
-            dsn = stack.postgres_reader_dsn
-            yield [
-                (
-                    "snapshot of every table",
-                    lambda: snapshot(dsn),
-                    "fetchall of the interactions alone",
-                    lambda: fetch(dsn),
-                ),
-                ("fingerprint", lambda: fingerprint(dsn), "snapshot of every table", lambda: snapshot(dsn)),
-            ]
-        finally:
-            down(local_dir)
+OWN_MODULE = "bench.own_process"
+READERS = {  # column -> command of the peers' process
+    "adbc": "adbc",
+    "connectorx": "connectorx",
+    "connectorx, 2 parts": "connectorx_parts",
+    "pandas.read_sql": "pandas",
+}
+FACTS = ("rows", "user_sum", "post_sum")
 
 
-def snapshot(dsn: str) -> object:
-    with open_snapshot(dsn, 60) as connection:
-        return read_snapshot(connection)
+def measure(interactions: int, rounds: int) -> Section:
+    python = have_peers()
+    with world(interactions, ["postgres"]) as (stack, _):
+        dsn = stack.postgres_reader_dsn
+        answers = _read_in_rounds(python, dsn, rounds)
+        say("peak memory, each in a fresh process")
+        peaks = {name: _fresh(python, MODULE, command, dsn) for name, command in READERS.items()}
+        own, whole = (_fresh(OWN, OWN_MODULE, command, dsn) for command in ("interactions", "whole"))
+    seconds = {name: median(found) for name, found in answers.items()}
+    cpu = {name: median(found, "cpu_seconds") for name, found in answers.items()}
+    peak_bytes = {name: answer["peak_bytes"] for name, answer in peaks.items()}
+    of_edges, of_all = ({"its tensors": whole[name]} for name in ("edge_tensors_bytes", "tensors_bytes"))
+    return Section(
+        "extraction",
+        f"extraction of {answers['ours'][0]['rows']:,} interactions to columns",
+        (
+            Measure("time", "s", seconds.pop("ours"), seconds),
+            Measure("client CPU", "s", cpu.pop("ours"), cpu),
+            Measure("peak memory", "bytes", own["peak_bytes"], peak_bytes | of_edges),
+            Measure("peak memory, all sources to tensors", "bytes", whole["peak_bytes"], of_all),
+        ),
+        rounds=rounds,
+        notes=(
+            "connect included; ours ends with the kind as one byte, the peers with the kind as text",
+            "ours reads over two connections, the peers over one, or two where their column says so",
+            "peak: above what the process held before; tensors: user, post, kind, time, CSR both ways; then all",
+        ),
+    )
 
 
-def fingerprint(dsn: str) -> object:
-    with open_snapshot(dsn, 60) as connection:
-        return read_fingerprint(connection)
+def _read_in_rounds(python: Path, dsn: str, rounds: int) -> dict[str, list[Answer]]:
+    """Each reader in a warm process of its own."""
+    with started(OWN, OWN_MODULE) as own, started(python, MODULE) as peers:
+        runs = {"ours": partial(own.ask, "interactions", dsn=dsn)}
+        runs |= {name: partial(peers.ask, command, dsn=dsn) for name, command in READERS.items()}
+        answers = interleaved(rounds, runs)
+    _require_equal(answers)
+    return answers
 
 
-def fetch(dsn: str) -> object:
-    connection = psycopg2.connect(dsn, connect_timeout=5)
+def _require_equal(answers: dict[str, list[Answer]]) -> None:
+    found = {tuple(answer[fact] for fact in FACTS) for named in answers.values() for answer in named}
+    if len(found) != 1:
+        raise RuntimeError(f"the readers disagree about (rows, sum of users, sum of posts): {sorted(found)}")
+
+
+def _fresh(python: Path, module: str, command: str, dsn: str) -> Answer:
+    process = Process(python, module)
     try:
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT user_id, post_id, kind, created_at FROM interactions")
-            return cursor.fetchall()
+        return process.ask(command, dsn=dsn)
     finally:
-        connection.close()
+        process.close()

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-
 import numpy as np
 import torch
 from torch_geometric.nn import SAGEConv
 
+from bench.measures import Measure, Section
+from bench.processes import interleaved, median, timed
 from waypost.graph.tensors import csr_from_pairs
 from waypost.model.adjacency import to_adjacency
 from waypost.model.graphsage import RelationConv
 
 USERS, POSTS, EDGES, DIM = 40_000, 50_000, 1_000_000, 64
-Measure = tuple[str, Callable[[], object], str, Callable[[], object]]
+PEER = "torch-geometric's SAGEConv"
 
 
-@contextmanager
-def prepared() -> Iterator[list[Measure]]:
+def measure(interactions: int, rounds: int) -> Section:
+    """Of a size of its own, whatever the world's."""
     choose = np.random.default_rng(0)
     user, post = choose.integers(0, USERS, EDGES), choose.integers(0, POSTS, EDGES)
     adjacency = to_adjacency(csr_from_pairs(user, post, USERS), POSTS, 1.0)
@@ -33,4 +32,11 @@ def prepared() -> Iterator[list[Measure]]:
     def run_theirs() -> None:
         theirs((rows, targets), edge_index).sum().backward()
 
-    yield [("layer over CSR, forward and backward", run_ours, "SAGEConv over edge_index", run_theirs)]
+    answers = interleaved(rounds, {"ours": timed(run_ours), PEER: timed(run_theirs)})
+    seconds = {name: median(found) for name, found in answers.items()}
+    return Section(
+        "propagation",
+        f"a layer over {EDGES:,} edges",
+        (Measure("forward and backward", "s", seconds.pop("ours"), seconds),),
+        rounds=rounds,
+    )

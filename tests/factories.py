@@ -10,7 +10,8 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 
 from waypost.exporter.contents import ask_golden, build_lookups, golden_rows
 from waypost.exporter.onnx_graph import sizes_of, to_onnx
-from waypost.graph.tensors import NO_AUTHOR, NO_TIME, GraphTensors, Interactions, csr_from_pairs
+from waypost.graph.tensors import NO_AUTHOR, NO_TIME, GraphTensors, Interactions, csr_from_pairs, no_entries
+from waypost.graph.texts import no_texts, to_texts
 from waypost.model.serving import ServingTables
 from waypost.release import golden, lookups
 from waypost.release.onnx_runner import load_onnx
@@ -43,10 +44,35 @@ def some_tensors(
         post_author=np.full(num_posts, NO_AUTHOR, np.int32),
         post_created_at=np.full(num_posts, NO_TIME, np.int64),
         post_tags=csr_from_pairs(*pairs, num_posts),
-        post_tokens=csr_from_pairs(np.zeros(0, np.int64), np.zeros(0, np.int64), num_posts),
         interactions=interactions,
+        post_texts=no_texts(num_posts),
+        post_tokens=no_entries(num_posts),
+        kind_weights=(1.0,),
     )
     return replace(tensors, **changes)
+
+
+def keyed_by_strings(tensors: GraphTensors) -> GraphTensors:
+    """The same graph, row by row, where users go by UUIDs and posts by texts: see `uuid_at` and `slug_at`."""
+    return replace(
+        tensors,
+        user_ids=np.arange(tensors.num_users),
+        post_ids=np.arange(tensors.num_posts),
+        user_key_type="uuid",
+        post_key_type="text",
+        user_keys=to_texts(uuid_at(row) for row in range(tensors.num_users)),
+        post_keys=to_texts(slug_at(row) for row in range(tensors.num_posts)),
+    )
+
+
+def uuid_at(row: int) -> str:
+    """The user's key in that row; ascending."""
+    return f"{row:08x}-ab00-4000-8000-00000000cafe"
+
+
+def slug_at(row: int) -> str:
+    """The post's key in that row; ascending, with whatever a text key may hold."""
+    return f"{row:06d} é\t\U0001f3d6\\\x00\uffff"
 
 
 def some_tables(tensors: GraphTensors, num_tokens: int = 6, seed: int = 0, **changes: Any) -> ServingTables:
@@ -87,9 +113,11 @@ def a_tokenizer() -> str:
     return content
 
 
-def a_release(version: int = 1, seed: int = 0, **sizes: int) -> tuple[dict[str, bytes], dict[str, Any]]:
+def a_release(
+    version: int = 1, seed: int = 0, tensors: GraphTensors | None = None, **sizes: int
+) -> tuple[dict[str, bytes], dict[str, Any]]:
     """Files and facts of a whole, right release."""
-    tensors = some_tensors(seed=seed, **sizes)
+    tensors = tensors or some_tensors(seed=seed, **sizes)
     tables = some_tables(tensors, seed=seed)
     model, found = to_onnx(tables), build_lookups(tensors, tables)
     asked = ask_golden(golden_rows(found), sizes_of(tables), load_onnx(model, threads=1))

@@ -51,3 +51,6 @@ CREATE INDEX IF NOT EXISTS posts_author_id_idx ON posts (author_id);
 CREATE INDEX IF NOT EXISTS post_tags_tag_id_idx ON post_tags (tag_id);
 CREATE INDEX IF NOT EXISTS interactions_user_id_idx ON interactions (user_id);
 CREATE INDEX IF NOT EXISTS interactions_post_id_idx ON interactions (post_id);
+
+-- The night reads again what changed, which is mostly of the last days: 24 kB of index, and no row of the others is touched.
+CREATE INDEX IF NOT EXISTS interactions_created_at_idx ON interactions USING brin (created_at);

@@ -19,6 +19,7 @@ from waypost import logs
 from waypost.commands import build_parser
 from waypost.errors import WaypostError
 from waypost.settings import (
+    CacheSettings,
     EmbeddedStack,
     ExporterSettings,
     GatewaySettings,
@@ -39,6 +40,7 @@ from waypost.settings import (
 )
 
 if TYPE_CHECKING:
+    from waypost.graph.mapping import Mapping as SchemaMapping
     from waypost.objects.protocols import ObjectStore
 
 logger = logging.getLogger("waypost")
@@ -95,6 +97,7 @@ def _local_status(options: argparse.Namespace, environ: Mapping[str, str]) -> in
 def _local_run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
     from waypost.local.run import run
 
+    _read_mapping(environ)  # a mistake in it is told now, not after everything has started
     return run(environ, lambda: _run_night(options, environ), once=options.once, load=options.load)
 
 
@@ -115,13 +118,27 @@ def _load(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
     return 0
 
 
+def _schema_check(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
+    from waypost.graph.explaining import explain
+    from waypost.graph.explanation import to_json, to_text
+    from waypost.graph.postgres import SessionLimits
+
+    settings, mapping = read_settings(TrainerSettings, environ), _read_mapping(environ)
+    limits = SessionLimits(settings.connections, settings.server_workers, settings.statement_timeout_seconds)
+    explanation = explain(read_parts(environ, ["postgres"]).postgres_dsn, mapping, limits)
+    _say(to_json(explanation) if options.json else to_text(explanation))
+    explanation.require_readable()
+    return 0
+
+
 def _trainer(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
     settings = read_settings(TrainerSettings, environ)
     parts = read_parts(environ, ["postgres", "s3"])
     _let_threads_sleep()
+    mapping = _read_mapping(environ)
     from waypost.trainer.run import run  # torch takes seconds: what is missing was said before
 
-    _say(run(settings, parts, options.evaluation))
+    _say(run(settings, read_settings(CacheSettings, environ), parts, mapping, options.evaluation))
     return 0
 
 
@@ -144,6 +161,7 @@ def _night(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
 def _run_night(options: argparse.Namespace, environ: Mapping[str, str]) -> str:
     trainer, exporter = read_settings(TrainerSettings, environ), read_settings(ExporterSettings, environ)
     parts = read_parts(environ, ["postgres", "s3", "triton"])
+    mapping = _read_mapping(environ)
     _let_threads_sleep()
     from waypost.exporter.run import RepositoryWish
     from waypost.exporter.run import run as run_exporter
@@ -154,8 +172,16 @@ def _run_night(options: argparse.Namespace, environ: Mapping[str, str]) -> str:
         repository.mkdir(parents=True, exist_ok=True)  # before the night, not after it
     wish = RepositoryWish(repository, options.target_device) if repository else None
     with logs.stage(logger, "night done"):
-        checkpoint = run_trainer(trainer, parts, getattr(options, "evaluation", None))
+        checkpoint = run_trainer(
+            trainer, read_settings(CacheSettings, environ), parts, mapping, getattr(options, "evaluation", None)
+        )
         return run_exporter(exporter, parts, checkpoint, wish)
+
+
+def _read_mapping(environ: Mapping[str, str]) -> SchemaMapping:
+    from waypost.graph.mapping import read_mapping
+
+    return read_mapping(read_shared(environ).mapping_file)
 
 
 def _let_threads_sleep() -> None:
@@ -213,6 +239,40 @@ def _release_rollback(options: argparse.Namespace, environ: Mapping[str, str]) -
 
     pointer = roll_back(_open_store(environ), options.release, options.reason, SystemClock())
     _say(f"serving {pointer.release}, version {pointer.version}")
+    return 0
+
+
+def _cache_ls(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
+    from waypost.graph.listing import list_json, list_lines, read_listing
+
+    nights = read_listing(_open_store(environ), _read_mapping(environ))
+    for line in [list_json(nights)] if options.json else list_lines(nights):
+        _say(line)
+    return 0
+
+
+def _cache_verify(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
+    from waypost.graph.verifying import verify
+
+    found = verify(_open_store(environ), options.newest)
+    for line in [found.to_json()] if options.json else found.lines():
+        _say(line)
+    return 1 if found.findings else 0
+
+
+def _cache_gc(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
+    from waypost.clock import SystemClock
+    from waypost.graph.retention import read_plan, remove_expired
+
+    settings = read_settings(CacheSettings, environ)
+    given = {"keep_nights": options.keep_nights, "keep_days": options.keep_days}
+    settings = settings.model_copy(update={name: value for name, value in given.items() if value is not None})
+    remove = read_plan if options.dry_run else remove_expired
+    going = remove(_open_store(environ), settings, SystemClock().now())
+    for removal in going:
+        _say(str(removal))
+    total = sum(removal.size for removal in going)
+    _say(f"{'would remove' if options.dry_run else 'removed'} {len(going)} objects, {total:,} bytes")
     return 0
 
 
@@ -283,10 +343,22 @@ def _say(line: str) -> None:
 
 SETTINGS: dict[str, tuple[type[Settings], ...]] = {
     "local up": (LocalSettings, GatewaySettings, WorkerSettings),
-    "local run": (LocalSettings, LoadSettings, TrainerSettings, ExporterSettings, GatewaySettings, WorkerSettings),
+    "local run": (
+        LocalSettings,
+        LoadSettings,
+        TrainerSettings,
+        CacheSettings,
+        ExporterSettings,
+        GatewaySettings,
+        WorkerSettings,
+    ),
     "load": (LoadSettings,),
-    "night": (TrainerSettings, ExporterSettings),
-    "trainer": (TrainerSettings,),
+    "schema check": (TrainerSettings,),
+    "night": (TrainerSettings, CacheSettings, ExporterSettings),
+    "trainer": (TrainerSettings, CacheSettings),
+    "cache ls": (CacheSettings,),
+    "cache verify": (CacheSettings,),
+    "cache gc": (CacheSettings,),
     "exporter": (ExporterSettings,),
     "preflight": (ExporterSettings,),
     "gateway": (GatewaySettings,),
@@ -299,6 +371,7 @@ VERBS: dict[str, Verb] = {
     "local run": _local_run,
     "local generate": _local_generate,
     "load": _load,
+    "schema check": _schema_check,
     "night": _night,
     "trainer": _trainer,
     "exporter": _exporter,
@@ -308,6 +381,9 @@ VERBS: dict[str, Verb] = {
     "release list": _release_list,
     "release show": _release_show,
     "release rollback": _release_rollback,
+    "cache ls": _cache_ls,
+    "cache verify": _cache_verify,
+    "cache gc": _cache_gc,
     "recommend": _recommend,
     "evaluate": _evaluate,
 }

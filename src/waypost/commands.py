@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import math
 from pathlib import Path
 from textwrap import dedent
 from typing import Any
 
 from waypost import __version__
 from waypost.settings import (
+    CacheSettings,
     ExporterSettings,
     GatewaySettings,
     LoadSettings,
@@ -42,7 +44,8 @@ def build_parser() -> argparse.ArgumentParser:
         WAYPOST_REQUEST_QUEUE_URL, WAYPOST_TRITON_URL. A part whose setting is absent is the embedded one of
         $WAYPOST_LOCAL_DIR (default .waypost).
 
-        Exit codes: 0 done, 1 failure, 2 usage, 3 refused by the quality gate, 4 preflight findings, 78 settings.
+        Exit codes: 0 done, 1 failure, 2 usage, 3 refused by the quality gate or the data contract,
+        4 preflight findings, 78 settings.
         """,
         SharedSettings,
     )
@@ -53,6 +56,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_night(verbs)
     _add_serving(verbs)
     _add_release(verbs)
+    _add_cache(verbs)
     _add_lists(verbs)
     return parser
 
@@ -84,7 +88,8 @@ def _add_local(verbs: _Verbs) -> None:
         "Everything in the foreground, up to the first recommendation, until Ctrl-C.",
         """
         An empty database gets a generated travel world (WAYPOST_LOCAL_INTERACTIONS, default 60,000), or the graph
-        directory of --load; without a release a night is run. Then standard output gets the line `ready <url>` and a
+        directory of --load; with WAYPOST_MAPPING_FILE the app's own tables are read as they are and nothing is
+        generated. Without a release a night is run. Then standard output gets the line `ready <url>` and a
         sample answer as one line of JSON.
         """,
     )
@@ -114,12 +119,28 @@ def _add_data(verbs: _Verbs) -> None:
         """
         users.tsv posts.tsv interactions.tsv, and where there are some tags.tsv post_tags.tsv; plain, .gz or .xz, with a
         header, in Postgres' COPY text format. Known ids are updated, equal rows are added once. Uses the owner's role:
-        WAYPOST_LOAD_POSTGRES_DSN, else WAYPOST_POSTGRES_DSN, else the embedded one.
+        WAYPOST_LOAD_POSTGRES_DSN, else WAYPOST_POSTGRES_DSN, else the embedded one. It fills the default schema only,
+        whatever WAYPOST_MAPPING_FILE says: an app with tables of its own needs no loading.
         """,
         LoadSettings,
     )
     load.add_argument("directory", type=Path, metavar="DIR", help="the graph directory")
     load.set_defaults(verb="load")
+    schema = _parser(verbs, "schema", "The app's own tables, as the mapping of WAYPOST_MAPPING_FILE reads them.", "")
+    kinds = schema.add_subparsers(title="verbs", metavar="VERB", required=True)
+    check = _parser(
+        kinds,
+        "check",
+        "Explain what a night would read: columns, counts, NULLs, orphans, kinds and weights, and what it would cost.",
+        """
+        Asks Postgres in one snapshot and changes nothing; counting passes over each table a few times. The night's role
+        suffices: SELECT on the mapped columns. Without WAYPOST_MAPPING_FILE it explains the default schema. The limits
+        on connections and statements are the night's (WAYPOST_TRAINER_STATEMENT_TIMEOUT_SECONDS and its neighbours).
+        Exits 1 when a night could not read it, after all that can be explained. docs/mapping.md has the file's format.
+        """,
+    )
+    check.add_argument("--json", action="store_true", help="one JSON object instead of text")
+    check.set_defaults(verb="schema check")
 
 
 def _add_night(verbs: _Verbs) -> None:
@@ -218,12 +239,54 @@ def _add_release(verbs: _Verbs) -> None:
     rollback.set_defaults(verb="release rollback")
 
 
+def _add_cache(verbs: _Verbs) -> None:
+    cache = _parser(
+        verbs, "cache", "The nights' graphs that are kept in S3: see them, check them, remove old ones.", ""
+    )
+    kinds = cache.add_subparsers(title="verbs", metavar="VERB", required=True)
+    listing = _parser(
+        kinds,
+        "ls",
+        "Every kept night, newest first; the one that the next night starts from is marked.",
+        "docs/cache.md explains the columns.",
+    )
+    verify = _parser(
+        kinds,
+        "verify",
+        "Fetch every object of every night, compare it with its sha256 and decode it.",
+        "Exits 1 when there are findings; docs/cache.md lists the codes.",
+    )
+    verify.add_argument("--newest", action="store_true", help="only what the newest night is made of")
+    for parser in (listing, verify):
+        parser.add_argument("--json", action="store_true", help="one JSON object instead of lines")
+    gc = _parser(
+        kinds,
+        "gc",
+        "Remove nights that are neither young nor among the newest, and what no night names.",
+        """
+        Every night does this at its end. Nothing that a kept night or one of the newest checkpoints needs is removed,
+        nor anything younger than a day.
+        """,
+        CacheSettings,
+    )
+    gc.add_argument("--keep-nights", type=_positive, metavar="N", help="instead of WAYPOST_CACHE_KEEP_NIGHTS")
+    gc.add_argument("--keep-days", type=_days, metavar="D", help="instead of WAYPOST_CACHE_KEEP_DAYS")
+    gc.add_argument("--dry-run", action="store_true", help="only say what would be removed")
+    listing.set_defaults(verb="cache ls")
+    verify.set_defaults(verb="cache verify")
+    gc.set_defaults(verb="cache gc")
+
+
 def _add_lists(verbs: _Verbs) -> None:
     recommend = _parser(
         verbs,
         "recommend",
         "Lists for all users, offline, from the served release's own model file.",
-        "One line a user: user<TAB>post post …, best first: the lists they would get over HTTP.",
+        """
+        One line a user: user<TAB>post post …, best first: the lists they would get over HTTP. A text key is written as
+        one word: a backslash doubled, white space and control characters as \\x and two hexadecimal digits for each
+        byte.
+        """,
     )
     recommend.add_argument("--all-users", action="store_true", required=True, help="everybody whom the release knows")
     recommend.add_argument("--k", type=_positive, default=20, help="posts in a list, at most 100 (default: 20)")
@@ -282,4 +345,11 @@ def _positive(text: str) -> int:
     number = int(text)
     if number < 1:
         raise argparse.ArgumentTypeError(f"{text} is not 1 or more")
+    return number
+
+
+def _days(text: str) -> float:
+    number = float(text)
+    if not 0 <= number < math.inf:
+        raise argparse.ArgumentTypeError(f"{text} is not 0 or more")
     return number

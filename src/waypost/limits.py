@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 MIN_ID, MAX_ID = -(2**63), 2**63 - 1  # ids are Postgres' bigint
+MAX_KEY_CHARACTERS = 512  # of a text key: the longest slug is far shorter, and an answer of 100 of them fits a reply
 MIN_K, MAX_K = 1, 100
 MAX_RECENT = 200
 MAX_EXCLUDE = 10_000

@@ -7,6 +7,7 @@ longer served are removed.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
@@ -172,6 +173,63 @@ class WorkerMetrics:
     def forget_release(self, model_version: int) -> None:
         """The release is unloaded: its series go with it."""
         self._stage.forget(str(model_version))
+
+
+class TrainerMetrics:
+    """What one night found and took: gauges, since a job counts nothing that the next one goes on counting.
+
+    Without a label and not found yet, a figure is NaN: 0 would look like a finding.
+    """
+
+    def __init__(self) -> None:
+        self.registry = registry = _registry()
+
+        def gauge(name: str, what: str, *labels: str) -> Gauge:
+            made = Gauge(f"waypost_trainer_{name}", what, labels, registry=registry)
+            if not labels:
+                made.set(math.nan)
+            return made
+
+        # The data contract: `source` is a SELECT of the mapping, of which there are about a dozen.
+        self.rows = gauge("rows", "Rows that a source gave.", "source")
+        self.null_share = gauge("null_share", "Share of a source's rows without an id they need.", "source")
+        self.orphan_share = gauge("orphan_share", "Share of a source's rows naming what is not there.", "source")
+        self.duplicate_share = gauge("duplicate_share", "Share of interactions equal to another, time included.")
+        self.largest_share = gauge("largest_share", "Share of all interactions that one user or post holds.", "node")
+        self.high_degree = gauge("high_degree", "Interactions of a user or post, the 99.9th percentile.", "node")
+        self.future_share = gauge("future_share", "Share of interactions or posts later than the snapshot.", "of")
+        self.furthest_future = gauge("furthest_future_seconds", "How far the latest time lies past the snapshot.")
+        self.untimed_share = gauge("untimed_share", "Share of interactions without a time.")
+        self.textless_share = gauge("textless_share", "Share of posts with neither title nor body.")
+        self.untagged_share = gauge("untagged_share", "Share of posts without a tag.")
+        self.tags = gauge("tags", "Distinct names of tags.")
+        self.tag_drift = gauge("tag_drift", "Share of tag names not shared with the last accepted night's.")
+        self.contract_verdict = gauge(
+            "contract_verdict", "A check of the data contract: 0 ok, 1 warning, 2 refused.", "check", "source"
+        )
+        self.contract_checks = gauge("contract_checks", "Checks of the data contract by verdict.", "verdict")
+        self.contract_nights = gauge("contract_nights", "Accepted nights that this one was compared with.")
+        # The reading.
+        self.snapshot_age = gauge(
+            "snapshot_age_seconds", "How long Postgres had to keep the snapshot, until the last row was read."
+        )
+        self.stage_seconds = gauge("stage_seconds", "Time of each stage of the night.", "stage")
+        self.postgres_bytes = gauge("postgres_bytes", "Bytes that Postgres sent.")
+        self.cache_bytes = gauge("cache_bytes", "Bytes of the cache in S3: read, written.", "direction")
+        # The end.
+        self.exit_code = gauge("exit_code", "How the night ended: 0 well, 3 refused by the data contract or the gate.")
+        self.ended = gauge("ended_timestamp_seconds", "When the night ended, in seconds since the epoch.")
+
+    def was_read(
+        self, stages: Mapping[str, float], postgres_bytes: int, cache_read: int, cache_written: int, snapshot_age: float
+    ) -> None:
+        """What reading the graph took: bytes, and seconds by stage and of the snapshot's life."""
+        for stage, seconds in stages.items():
+            self.stage_seconds.labels(stage).set(seconds)
+        self.postgres_bytes.set(postgres_bytes)
+        self.cache_bytes.labels("read").set(cache_read)
+        self.cache_bytes.labels("written").set(cache_written)
+        self.snapshot_age.set(snapshot_age)
 
 
 def exposition(registry: CollectorRegistry) -> bytes:

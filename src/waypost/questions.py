@@ -6,8 +6,11 @@ The gateway makes Questions, the queue carries them, a release answers them; the
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeGuard
 
+from waypost.limits import MAX_ID, MAX_KEY_CHARACTERS, MIN_ID
+
+AppKey = int | str  # an id as the app has it: a JSON integer, or a JSON string where its key is text or a UUID
 Source = Literal["graphsage", "popular"]
 
 
@@ -25,12 +28,12 @@ class TagFilter:
 
 @dataclass(frozen=True)
 class Question:
-    """One request for k posts. Ids are the app's own, not indices."""
+    """One request for k posts. Ids are the app's own keys, not indices."""
 
-    user_id: int
+    user_id: AppKey
     k: int = 20
-    recent_post_ids: tuple[int, ...] = ()
-    exclude_post_ids: tuple[int, ...] = ()
+    recent_post_ids: tuple[AppKey, ...] = ()
+    exclude_post_ids: tuple[AppKey, ...] = ()
     tags: TagFilter = TagFilter()
     query: str | None = None
     exclude_seen: bool = True
@@ -42,4 +45,11 @@ class Answer:
 
     model_version: int | None
     source: Source
-    items: tuple[tuple[int, float], ...]  # (post_id, score)
+    items: tuple[tuple[AppKey, float], ...]  # (post_id, score)
+
+
+def is_app_key(value: object) -> TypeGuard[AppKey]:
+    """Whether a value out of JSON can be an id at all; of which type this app's ids are, only its release says."""
+    if type(value) is int:
+        return MIN_ID <= value <= MAX_ID
+    return type(value) is str and len(value) <= MAX_KEY_CHARACTERS

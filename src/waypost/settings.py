@@ -59,6 +59,7 @@ class SharedSettings(Settings):
     request_queue_url: str | None = Field(None, description="SQS")
     triton_url: str | None = Field(None, pattern=r"^[^/\s]+:\d+$", description="gRPC host:port")
     message_keys_file: Path | None = Field(None, description="keys that sign messages and replies")
+    mapping_file: Path | None = Field(None, description="TOML: where the graph stands in the app's own tables")
     faults: str | None = Field(None, pattern=r"^\w+:\d+:[\w.]+$", description="stage:milliseconds:version")
     faults_allowed: Literal["yes", "no"] = "no"
 
@@ -79,6 +80,49 @@ class TrainerSettings(Settings):
     holdout_share: float = Field(0.1, gt=0, lt=0.5, description="of the interactions, the last by time")
     holdout_users: int = Field(5_000, ge=1, description="at most this many holdout users are scored")
     statement_timeout_seconds: float = Field(600, gt=0)
+    connections: int = Field(2, ge=1, le=16, description="to Postgres at a time, sharing one snapshot")
+    server_workers: int = Field(1, ge=0, le=16, description="parallel workers of Postgres for one query of ours")
+    contract: Literal["stop", "report"] = Field(
+        "stop", description="report: a broken data contract is told and does not stop the night"
+    )
+    contract_max_drop: float = Field(
+        0.9, gt=0, le=1, description="a source with this share of its rows gone since the last nights stops the night"
+    )
+    contract_max_jump: float = Field(
+        10, gt=1, description="a source of so many times the rows of the last nights stops the night"
+    )
+    contract_max_null_share: float = Field(0.9, ge=0, le=1, description="rows of a source without an id; more stops")
+    contract_max_orphan_share: float = Field(
+        0.9, ge=0, le=1, description="rows of a source that name what is not there; more stops"
+    )
+    contract_max_duplicate_share: float = Field(
+        0.5, ge=0, le=1, description="interactions equal to another, time included; more warns"
+    )
+    contract_max_user_share: float = Field(0.1, ge=0, le=1, description="interactions of one user; more warns")
+    contract_max_post_share: float = Field(0.3, ge=0, le=1, description="interactions with one post; more warns")
+    contract_max_future_share: float = Field(
+        0.1, ge=0, le=1, description="times in the future; more interactions stop, more posts warn"
+    )
+    contract_max_tag_drift: float = Field(
+        0.9, ge=0, le=1, description="tag names not shared with the last night's; more stops"
+    )
+    contract_max_textless_share: float = Field(1, ge=0, le=1, description="posts without text; more stops")
+    contract_max_textless_rise: float = Field(
+        0.5, ge=0, le=1, description="posts that have lost their text since the last nights; more stops"
+    )
+    metrics_file: Path | None = Field(
+        None, description="FILE.prom for the node exporter's textfile collector, written when the night ends"
+    )
+    metrics_host: str = "127.0.0.1"
+    metrics_port: int | None = Field(
+        None, ge=0, le=65535, description="/metrics while the night runs; 0: a free one; absent: none"
+    )
+
+
+class CacheSettings(Settings):
+    prefix: ClassVar[str] = "WAYPOST_CACHE_"
+    keep_nights: int = Field(7, ge=1, description="so many of the newest nights' tensors stay in S3")
+    keep_days: float = Field(14, ge=0, description="and those of every night that is younger")
 
 
 class ExporterSettings(Settings):
@@ -135,7 +179,8 @@ class LocalSettings(Settings):
 
 
 _ALL: tuple[type[Settings], ...] = (
-    SharedSettings, LoadSettings, TrainerSettings, ExporterSettings, GatewaySettings, WorkerSettings, LocalSettings,
+    SharedSettings, LoadSettings, TrainerSettings, CacheSettings, ExporterSettings, GatewaySettings, WorkerSettings,
+    LocalSettings,
 )  # fmt: skip
 S = TypeVar("S", bound=Settings)
 

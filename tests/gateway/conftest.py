@@ -31,6 +31,7 @@ from waypost.queueing.signing import Keyring, MessageKey
 from waypost.release.store import move_pointer, publish, read_pointer
 from waypost.settings import GatewaySettings
 from waypost.stages import StageTimer
+from waypost.worker.answerer import Answerer
 from waypost.worker.loop import WorkerLoop
 
 KEYRING = Keyring([MessageKey("2025", b"a new secret of ours!")])
@@ -48,7 +49,7 @@ class Reply:
     json: Any
 
     @property
-    def posts(self) -> list[int]:
+    def posts(self) -> list[Any]:
         return [item["post_id"] for item in self.json["items"]]
 
 
@@ -174,7 +175,7 @@ def start_worker(queue: MemoryQueue) -> Iterator[StartWorker]:
     with ExitStack() as running:
 
         def start(
-            answerer: ScriptedAnswerer | None = None, wrap: Callable[[ReplySender], ReplySender] = lambda sender: sender
+            answerer: Answerer | None = None, wrap: Callable[[ReplySender], ReplySender] = lambda sender: sender
         ) -> WorkerLoop:
             sender = HttpReplySender(ReplyResolver("localhost"), KEYRING)
             running.callback(sender.close)

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from waypost.errors import CorruptObject
 from waypost.gateway.popular import PopularList, parse_popular
-from waypost.questions import Question, TagFilter
+from waypost.questions import AppKey, Question, TagFilter
+from waypost.release.key_types import INTEGER_KEYS, KeyTypes
 
 POSTS = PopularList(
     version=7,
@@ -21,7 +22,7 @@ POSTS = PopularList(
 )
 
 
-def posts(**question: Any) -> list[int]:
+def posts(**question: Any) -> list[AppKey]:
     return [post_id for post_id, _ in POSTS.items(Question(**{"user_id": 42, **question}))]
 
 
@@ -85,13 +86,24 @@ def test_a_whole_list_is_read() -> None:
     content = {"version": 7, "posts": [5, -3], "scores": [1.5, 1], "tags": {"beach": [0]}}
     found = parse_popular(orjson.dumps(content))
     assert (found.version, found.items(Question(42))) == (7, ((5, 1.5), (-3, 1)))
+    assert found.keys == INTEGER_KEYS
+
+
+def test_a_list_of_text_keys_is_read_and_filtered_by_them() -> None:
+    keys = {"user": "uuid", "post": "text"}
+    content = {"version": 7, "posts": ["b", "", "42"], "scores": [3, 2, 1], "tags": {"beach": [0, 2]}, "keys": keys}
+    found = parse_popular(orjson.dumps(content))
+    assert found.keys == KeyTypes("uuid", "text")
+    assert found.items(Question("x", exclude_post_ids=("42", 42), recent_post_ids=("B",))) == (("b", 3), ("", 2))
+    assert found.items(Question("x", tags=TagFilter(any=("beach",)))) == (("b", 3), ("42", 1))
 
 
 @pytest.mark.parametrize(
     "different",
     [{"version": "7"}, {"posts": [5]}, {"posts": [5, "3"]}, {"scores": [1.0]}, {"scores": [1.0, None]},
-     {"tags": {"beach": [2]}}, {"tags": {"beach": [-1]}}, {"tags": {"beach": 0}}, {"tags": []}, {"posts": None}],
-    ids=range(10),
+     {"tags": {"beach": [2]}}, {"tags": {"beach": [-1]}}, {"tags": {"beach": 0}}, {"tags": []}, {"posts": None},
+     {"posts": ["5", "3"]}, {"keys": {"user": "integer", "post": "text"}}, {"keys": {"user": "text"}}, {"keys": []}],
+    ids=range(14),
 )  # fmt: skip
 def test_a_list_that_contradicts_itself_is_corrupt(different: dict[str, Any]) -> None:
     content = {"version": 7, "posts": [5, -3], "scores": [1.5, 1.0], "tags": {}, **different}

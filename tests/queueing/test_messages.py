@@ -11,12 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from waypost.errors import MalformedMessage
-from waypost.limits import MAX_EXCLUDE, MAX_ID, MAX_RECENT, MAX_TAGS, MIN_ID
+from waypost.limits import MAX_EXCLUDE, MAX_ID, MAX_KEY_CHARACTERS, MAX_RECENT, MAX_TAGS, MIN_ID
 from waypost.questions import Question, TagFilter
 from waypost.queueing.messages import RecommendMessage, decode, encode
 
 NOT_XML = re.compile("[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 IDS = st.integers(MIN_ID, MAX_ID)
+TEXT_IDS = st.text(max_size=40) | st.uuids().map(str)
+POST_IDS = st.lists(IDS, max_size=9).map(tuple) | st.lists(TEXT_IDS, max_size=9).map(tuple)
 NAMES = st.lists(st.text(max_size=20), max_size=5).map(tuple)
 
 
@@ -32,10 +34,10 @@ def altered(**different: Any) -> bytes:
 @given(
     st.builds(
         Question,
-        user_id=IDS,
+        user_id=IDS | TEXT_IDS,
         k=st.integers(1, 100),
-        recent_post_ids=st.lists(IDS, max_size=9).map(tuple),
-        exclude_post_ids=st.lists(IDS, max_size=9).map(tuple),
+        recent_post_ids=POST_IDS,
+        exclude_post_ids=POST_IDS,
         tags=st.builds(TagFilter, NAMES, NAMES, NAMES),
         query=st.none() | st.text(max_size=40),
         exclude_seen=st.booleans(),
@@ -76,6 +78,17 @@ def test_the_body_is_the_exact_json_of_schema_1() -> None:
 def test_text_that_is_not_unicode_is_refused_before_it_is_sent() -> None:
     with pytest.raises(MalformedMessage):
         encode(a_message(query="\ud800"))
+    with pytest.raises(MalformedMessage):
+        encode(a_message(user_id="\ud800"))
+
+
+@pytest.mark.parametrize("key", ["", "\x00\n\t", "\U0001f3d6" * MAX_KEY_CHARACTERS, "\ufffe\\\uffff", '{"a": 1}', "42"])
+def test_a_text_key_may_hold_anything_up_to_its_limit(key: str) -> None:
+    message = a_message(user_id=key, recent_post_ids=(key,), exclude_post_ids=(key, key))
+    body = encode(message)
+    assert decode(body) == message
+    assert NOT_XML.search(body.decode()) is None
+    assert orjson.loads(body)["user_id"] == key
 
 
 @pytest.mark.parametrize(
@@ -91,7 +104,14 @@ def test_text_that_is_not_unicode_is_refused_before_it_is_sent() -> None:
         altered(schema=2),
         altered(schema=True),
         altered(more=1),
-        altered(user_id="42"),
+        altered(user_id="x" * (MAX_KEY_CHARACTERS + 1)),
+        altered(user_id=None),
+        altered(user_id=["x"]),
+        altered(recent_post_ids=["x", 1]),
+        altered(recent_post_ids=["x" * (MAX_KEY_CHARACTERS + 1)]),
+        altered(exclude_post_ids=["x", None]),
+        altered(exclude_post_ids="x"),
+        encode(a_message()).replace(b'"user_id":42', b'"user_id":"\\udc00"'),
         altered(user_id=42.0),
         altered(user_id=True),
         altered(user_id=MAX_ID + 1),
@@ -119,7 +139,7 @@ def test_text_that_is_not_unicode_is_refused_before_it_is_sent() -> None:
         encode(a_message()).replace(b'"user_id":42', b'"user_id":-9223372036854775809'),
         encode(a_message()).replace(b'"query":null', b'"query":"\\ud800"'),
     ],
-    ids=range(37),
+    ids=range(44),
 )
 def test_what_is_not_ours_is_malformed(body: bytes) -> None:
     with pytest.raises(MalformedMessage):

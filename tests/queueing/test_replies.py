@@ -15,6 +15,7 @@ import pytest
 from waypost.errors import BadSignature, GatewayUnavailable, MalformedMessage
 from waypost.questions import Answer
 from waypost.queueing.replies import (
+    MAX_REPLY_BODY_BYTES,
     HttpReplySender,
     MemoryReplySender,
     Reply,
@@ -23,6 +24,7 @@ from waypost.queueing.replies import (
     decode_replies,
     encode_replies,
     open_replies,
+    reply_bodies,
 )
 from waypost.queueing.signing import Keyring, MessageKey
 
@@ -45,6 +47,25 @@ class TestReplyBody:
     def test_replies_survive_the_way(self) -> None:
         replies = [a_reply(), a_reply("7", model_version=None, source="popular", items=())]
         assert decode_replies(encode_replies(replies)) == replies
+
+    @pytest.mark.parametrize(
+        "key", ["", "42", "\x00\n", "\U0001f3d6" * 512, "\ufffe", "6f1d3a52-8c04-4b7e-9a35-2d5c0e7b9f10"]
+    )
+    def test_text_keys_survive_the_way(self, key: str) -> None:
+        reply = Reply("5d41402a", key, Answer(7, "graphsage", ((key, 0.5), ("other", 0.25))))
+        assert decode_replies(encode_replies([reply])) == [reply]
+
+    def test_replies_of_the_longest_keys_are_split_into_bodies_that_a_gateway_takes(self) -> None:
+        items = tuple((f"{i:03d}" + "\x00" * 509, 0.5) for i in range(100))  # a NUL is six bytes of JSON
+        replies = [a_reply(str(i), items=items) for i in range(256)]
+        bodies = list(reply_bodies(replies))
+        assert max(map(len, bodies)) <= MAX_REPLY_BODY_BYTES
+        assert [reply for body in bodies for reply in decode_replies(body)] == replies
+
+    def test_replies_of_integer_keys_travel_in_one_body(self) -> None:
+        items = tuple((-(2**63) + i, 0.123456789012345) for i in range(100))
+        replies = [a_reply(str(i), items=items) for i in range(256)]
+        assert list(reply_bodies(replies)) == [encode_replies(replies)]
 
     def test_the_body_is_the_exact_json_of_schema_1(self) -> None:
         assert orjson.loads(encode_replies([a_reply()])) == {
@@ -72,7 +93,9 @@ class TestReplyBody:
             orjson.dumps({"schema": 1, "replies": [{}] * 257}),
             altered(more=1),
             altered(request_id=7),
-            altered(user_id="42"),
+            altered(user_id=None),
+            altered(user_id="x" * 513),
+            altered(user_id=2**63),
             altered(model_version="7"),
             altered(model_version=True),
             altered(source="random"),
@@ -80,12 +103,13 @@ class TestReplyBody:
             altered(items=None),
             altered(items=[[1]]),
             altered(items=[[1, None]]),
-            altered(items=[["1", 0.5]]),
+            altered(items=[["x" * 513, 0.5]]),
+            altered(items=[[None, 0.5]]),
             altered(items=[[True, 0.5]]),
             altered(items=[[2**63, 0.5]]),
             altered(items=[[1, 0.5]] * 101),
         ],
-        ids=range(21),
+        ids=range(24),
     )
     def test_what_is_not_ours_is_malformed(self, body: bytes) -> None:
         with pytest.raises(MalformedMessage):
@@ -148,6 +172,13 @@ class TestReplySender:
     def test_a_batch_arrives_whole_and_in_order(self, way: tuple[ReplySender, Gateway]) -> None:
         sender, gateway = way
         replies = [a_reply(str(i)) for i in range(64)]
+        sender.send(gateway.reply_to, replies)
+        assert gateway.taken == replies
+
+    def test_a_batch_of_the_longest_keys_arrives_whole_and_in_order(self, way: tuple[ReplySender, Gateway]) -> None:
+        sender, gateway = way
+        items = tuple((f"{i:03d}" + "\U0001f3d6" * 509, 0.5) for i in range(100))
+        replies = [a_reply(str(i), items=items) for i in range(64)]
         sender.send(gateway.reply_to, replies)
         assert gateway.taken == replies
 

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
-from tests.factories import a_tokenizer, some_tables, some_tensors
+from tests.factories import a_tokenizer, keyed_by_strings, slug_at, some_tables, some_tensors, uuid_at
 from waypost.exporter.contents import build_lookups
 from waypost.exporter.onnx_graph import to_onnx
 from waypost.exporter.reference import reference_scores
 from waypost.model.signature import Row
-from waypost.questions import Answer, Question, TagFilter
+from waypost.questions import Answer, AppKey, Question, TagFilter
 from waypost.release import lookups
 from waypost.release.answering import LIGHT_LIST, Answerer
 from waypost.release.onnx_runner import load_onnx
@@ -30,11 +32,11 @@ def ask(question: Question) -> Answer:
     return ANSWERER.answer([question], StageTimer())[0]
 
 
-def posts_of(answer: Answer) -> list[int]:
+def posts_of(answer: Answer) -> list[AppKey]:
     return [post_id for post_id, _ in answer.items]
 
 
-def seen_by(user_id: int) -> set[int]:
+def seen_by(user_id: AppKey) -> set[int]:
     row = int(np.searchsorted(TENSORS.user_ids, user_id))
     return set(TENSORS.post_ids[TENSORS.interactions.post[TENSORS.interactions.user == row]].tolist())
 
@@ -147,3 +149,34 @@ def test_a_row_with_a_long_list_does_not_change_its_neighbours_answers() -> None
     together = ANSWERER.answer([long, Question(KNOWN)], StageTimer())
     assert together[0].items == ()
     assert together[1].items == ask(Question(KNOWN)).items
+
+
+STRINGS = Answerer(
+    7,
+    lookups.from_bytes(lookups.to_bytes(build_lookups(keyed_by_strings(TENSORS), TABLES))),
+    ANSWERER.tokenizer,
+    ANSWERER.infer,
+)
+
+
+def in_strings(question: Question) -> Question:
+    """The same question where users go by UUIDs and posts by texts."""
+    rows = {user: row for row, user in enumerate(TENSORS.user_ids.tolist())}
+    return replace(
+        question,
+        user_id=uuid_at(rows.get(question.user_id, len(rows))),
+        recent_post_ids=tuple(slug_of(post) for post in question.recent_post_ids),
+        exclude_post_ids=tuple(slug_of(post) for post in question.exclude_post_ids),
+    )
+
+
+def slug_of(post: AppKey) -> str:
+    known = isinstance(post, int) and 1000 <= post < 1000 + TENSORS.num_posts
+    return slug_at(int(post) - 1000) if known else f"nowhere {post}"
+
+
+@settings(max_examples=200, deadline=None)
+@given(questions)
+def test_string_keys_get_the_very_answers_of_integer_keys(question: Question) -> None:
+    by_integer, by_string = ask(question), STRINGS.answer([in_strings(question)], StageTimer())[0]
+    assert by_string == replace(by_integer, items=tuple((slug_of(post), score) for post, score in by_integer.items))

@@ -10,6 +10,7 @@ from tests.factories import some_tensors
 from waypost.graph.tensors import NO_TIME, Csr, GraphTensors, Interactions, csr_from_pairs
 from waypost.model.features import VOCABULARY_SIZE
 from waypost.model.graphsage import to_graph
+from waypost.model.kinds import taught
 from waypost.model.serving import score_users
 from waypost.model.tables import to_serving_tables
 from waypost.settings import TrainerSettings
@@ -108,3 +109,40 @@ def test_small_graphs_take_many_passes_and_large_ones_fit_the_budget() -> None:
     assert plan_steps(night, None) > MIN_STEPS
     assert plan_steps(replace(night, num_posts=10**7), None) < plan_steps(night, None)
     assert plan_steps(night, 10) == round(10 * USERS * 10_000 / BATCH)
+
+
+def with_other_half_viewed(tensors: GraphTensors, view_weight: float) -> GraphTensors:
+    """Every user has also viewed as many posts of the other half; what he read of his own is of the kind `book`."""
+    own = tensors.interactions
+    other = replace(own, post=own.post ^ 1, kind=np.ones_like(own.kind))
+    user, post = np.concatenate((own.user, other.user)), np.concatenate((own.post, other.post))
+    both = Interactions(user, post, np.concatenate((own.kind, other.kind)), np.full(len(user), NO_TIME))
+    both = both.take(np.lexsort((post, user)))
+    return replace(tensors, kinds=("book", "view"), kind_weights=(1.0, view_weight), interactions=both)
+
+
+def test_a_kind_of_little_weight_pulls_little() -> None:
+    light, equal = (
+        _share_of_own_half(with_other_half_viewed(two_tastes(), weight), slice(0, POSTS)) for weight in (0.05, 1.0)
+    )
+    assert light > 0.9
+    assert equal < 0.7
+
+
+def test_a_kind_of_weight_0_leaves_the_model_as_if_it_were_not_there() -> None:
+    without, ignored = two_tastes(), with_other_half_viewed(two_tastes(), 0.0)
+    settings = QUICK.model_copy(update={"epochs": 5})
+    expected = fit(without, without.interactions, settings, seed=1)
+    found = fit(ignored, taught(ignored), settings, seed=1)
+    assert torch.equal(found.post_id, expected.post_id)
+    assert torch.equal(found.user_id, expected.user_id)
+    state, other = (to_serving_tables(found, each, taught(each)).user_state_sum for each in (ignored, without))
+    assert np.array_equal(state, other)
+
+
+def test_only_the_proportion_of_weights_matters() -> None:
+    tensors = with_other_half_viewed(two_tastes(), 0.25)
+    settings = QUICK.model_copy(update={"epochs": 5})
+    louder = replace(tensors, kind_weights=(8.0, 2.0))
+    first, again = (fit(each, each.interactions, settings, seed=1).post_id for each in (tensors, louder))
+    assert torch.equal(first, again)

@@ -10,6 +10,7 @@ import pytest
 
 from tests.factories import some_tables, some_tensors
 from waypost.errors import GateRefused, UsageError
+from waypost.graph.tensors import csr_from_pairs
 from waypost.model.judge import JudgeOptions, evaluate_files
 from waypost.settings import TrainerSettings
 from waypost.trainer.fit import fit
@@ -33,6 +34,18 @@ def test_the_trainers_figures_agree_with_the_judges_on_the_same_lists(tmp_path: 
     assert judged[f"recall@{K}"] == pytest.approx(figures["recall"], abs=1e-6)
     assert judged[f"ndcg@{K}"] == pytest.approx(figures["ndcg"], abs=1e-6)
     assert judged["recall_ci95"] == pytest.approx(figures["recall_ci95"], abs=1e-6)
+
+
+def test_a_post_that_was_reported_is_in_nobodys_list_and_is_no_right_answer() -> None:
+    kind = (TENSORS.interactions.post % 3 == 0).astype(np.uint8)
+    interactions = replace(TENSORS.interactions, kind=kind)
+    tensors = replace(TENSORS, kinds=("view", "report"), kind_weights=(1.0, 0.0), interactions=interactions)
+    cut = split(tensors, SETTINGS.holdout_share, SETTINGS.seed)
+    report = measure(fit(tensors, cut.train, SETTINGS, SETTINGS.seed), tensors, cut, SETTINGS)
+    assert (cut.holdout_post % 3 > 0).all()
+    reported = csr_from_pairs(cut.seen.user, cut.seen.post, tensors.num_users)
+    for user, posts in zip(report.users, report.lists, strict=True):
+        assert not set(posts.tolist()) & set(reported.row(user).tolist())
 
 
 def test_a_folder_that_cannot_be_written_is_one_clear_error(tmp_path: Path) -> None:

@@ -1,4 +1,8 @@
+from collections.abc import Callable
+from dataclasses import replace
+
 import numpy as np
+import pytest
 
 from tests.factories import some_tensors
 from waypost.graph.tensors import NO_TIME, GraphTensors, Interactions
@@ -12,6 +16,22 @@ def some_interactions(rows: list[tuple[int, int, int]]) -> GraphTensors:
     return some_tensors(
         interactions=Interactions(user.astype(np.int32), post.astype(np.int32), kind, time.astype(np.int64))
     )
+
+
+def with_reports(tensors: GraphTensors, reported: Callable[[Interactions], np.ndarray]) -> GraphTensors:
+    """The chosen interactions turned into reports, a kind of weight 0."""
+    interactions = tensors.interactions
+    kind = reported(interactions).astype(np.uint8)
+    return replace(
+        tensors,
+        kinds=("view", "report"),
+        kind_weights=(1.0, 0.0),
+        interactions=replace(interactions, kind=kind),
+    )
+
+
+def pairs_of(interactions: Interactions) -> list[tuple[int, int]]:
+    return list(zip(interactions.user.tolist(), interactions.post.tolist(), strict=True))
 
 
 def test_with_times_the_last_share_is_held_out() -> None:
@@ -66,3 +86,38 @@ def test_no_interactions_leave_nothing_to_hold_out() -> None:
     cut = split(some_tensors(interactions=nothing), share=0.1, seed=0)
     assert len(cut.train) == 0
     assert len(cut.holdout_user) == 0
+
+
+@pytest.mark.parametrize("timed", [True, False])
+def test_without_a_kind_of_weight_0_what_was_seen_is_what_is_trained_on(timed: bool) -> None:
+    tensors = some_interactions([(u, p, 20 * u + p if timed else NO_TIME) for u in range(10) for p in range(20)])
+    cut = split(tensors, share=0.25, seed=0)
+    assert pairs_of(cut.seen) == pairs_of(cut.train)
+    assert len(cut.seen) == 150
+
+
+def test_with_times_a_report_is_no_training_no_test_and_yet_seen() -> None:
+    rows = [(0, p, 10 * p) for p in range(10)] + [(1, 1, 5), (1, 2, 95), (1, 9, 6), (1, 9, 96)]
+    tensors = with_reports(some_interactions(rows), lambda all_: np.isin(all_.created_at, [5, 6, 95]))
+    cut = split(tensors, share=0.2, seed=0)
+    assert cut.boundary == 80  # by what teaches alone
+    assert pairs_of(cut.train) == [(0, p) for p in range(8)]
+    assert pairs_of(cut.seen) == [*((0, p) for p in range(8)), (1, 1), (1, 9)]
+    assert list(zip(cut.holdout_user.tolist(), cut.holdout_post.tolist(), strict=True)) == [(0, 8), (0, 9)]
+
+
+def test_without_times_reports_are_seen_and_never_held_out() -> None:
+    tensors = some_interactions([(u, p, NO_TIME) for u in range(10) for p in range(20)])
+    tensors = with_reports(tensors, lambda all_: all_.post >= 16)
+    cut = split(tensors, share=0.25, seed=0)
+    assert np.bincount(cut.holdout_user, minlength=10).tolist() == [4] * 10
+    assert cut.holdout_post.max() < 16
+    assert cut.train.post.max() < 16
+    assert len(cut.train) == 120
+    assert len(cut.seen) == 160
+
+
+def test_with_nothing_but_reports_there_is_nothing_to_learn() -> None:
+    tensors = with_reports(some_interactions([(u, u, u) for u in range(12)]), lambda all_: all_.user >= 0)
+    cut = split(tensors, share=0.4, seed=0)
+    assert (len(cut.train), len(cut.holdout_user), len(cut.seen)) == (0, 0, 12)

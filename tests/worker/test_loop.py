@@ -13,7 +13,7 @@ from waypost.clock import ManualClock
 from waypost.errors import GatewayUnavailable, MalformedMessage, QueueUnavailable, TritonUnavailable
 from waypost.faults import parse_fault
 from waypost.metrics import WorkerMetrics
-from waypost.questions import Answer, Question
+from waypost.questions import Answer, AppKey, Question
 from waypost.queueing.memory import MemoryQueue
 from waypost.queueing.messages import RecommendMessage, encode
 from waypost.queueing.protocols import Delivery, OutgoingMessage, RequestQueue
@@ -36,7 +36,7 @@ class RecordingAnswerer:
 
     model_version: int | None = 7
     trouble: Callable[[Sequence[Question]], None] = lambda questions: None
-    calls: list[list[int]] = field(default_factory=list)  # the users of each call
+    calls: list[list[AppKey]] = field(default_factory=list)  # the users of each call
 
     def answer(self, questions: Sequence[Question], stages: StageTimer) -> list[Answer]:
         self.calls.append([question.user_id for question in questions])
@@ -67,7 +67,7 @@ class Worker:
         return self.metric("waypost_worker_messages_total", outcome=outcome)
 
     @property
-    def answered_users(self) -> list[int]:
+    def answered_users(self) -> list[AppKey]:
         return [reply.user_id for reply in self.replies]
 
     @property

@@ -5,12 +5,18 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from waypost.graph.tensors import Csr, GraphTensors, Int32Array, csr_from_pairs
+from waypost.errors import PipelineError
+from waypost.graph.tensors import GraphTensors, Int32Array, csr_from_pairs, transposed
+from waypost.graph.texts import Texts
+from waypost.limits import MAX_KEY_CHARACTERS
+from waypost.model.kinds import taught
 from waypost.model.serving import ServingTables
 from waypost.model.signature import Row, Sizes, pack
 from waypost.release.answering import Infer
 from waypost.release.golden import Golden
+from waypost.release.key_types import KeyTypes
 from waypost.release.lookups import Lookups
+from waypost.release.text_keys import TextKeys
 
 GOLDEN_USERS = 16  # of the users with history; the other questions are of unknown users
 GOLDEN_BLOCKED = 256  # posts per question: golden.json stays small for users who have seen thousands
@@ -18,9 +24,14 @@ GOLDEN_OTHERS = 4  # of each other sort: recent posts, query, tags, restricted
 
 
 def build_lookups(tensors: GraphTensors, tables: ServingTables) -> Lookups:
-    """Ids, seen posts, tags and popularity of the same graph that the tables were computed on."""
+    """Keys, seen posts, tags and popularity of the same graph that the tables were computed on.
+
+    Raises PipelineError for a key that no caller could name.
+    """
     seen = csr_from_pairs(tensors.interactions.user, tensors.interactions.post, tensors.num_users)
-    popularity = np.bincount(seen.indices, minlength=tensors.num_posts).astype(np.float32)
+    learned = taught(tensors)  # a report or a hide is seen, and makes nothing popular
+    liked = csr_from_pairs(learned.user, learned.post, tensors.num_users)
+    popularity = np.bincount(liked.indices, minlength=tensors.num_posts).astype(np.float32)
     return Lookups(
         user_ids=tensors.user_ids,
         post_ids=tensors.post_ids,
@@ -28,21 +39,32 @@ def build_lookups(tensors: GraphTensors, tables: ServingTables) -> Lookups:
         num_tokens=len(tables.token_message),
         user_has_state=_has_state(tables),
         seen=seen,
-        tag_posts=_transposed(tensors.post_tags, tensors.num_tags),
+        tag_posts=transposed(tensors.post_tags, tensors.num_tags),
         popular_posts=_most_popular_first(popularity),
         popularity=popularity,
+        key_types=KeyTypes(tensors.user_key_type, tensors.post_key_type),
+        user_keys=_text_keys(tensors.user_keys, "user"),
+        post_keys=_text_keys(tensors.post_keys, "post"),
     )
+
+
+def _text_keys(keys: Texts | None, what: str) -> TextKeys | None:
+    """Neither gateway nor queue carries a longer key: a release with one would spoil answers that name its post."""
+    if keys is None:
+        return None
+    suspects = np.flatnonzero(keys.lengths > MAX_KEY_CHARACTERS)  # bytes, of which a character has up to four
+    if any(len(keys[row]) > MAX_KEY_CHARACTERS for row in suspects.tolist()):
+        raise PipelineError(
+            f"a {what}'s key is longer than {MAX_KEY_CHARACTERS} characters",
+            "let the mapping's SELECT leave it out or give a shorter key",
+        )
+    return TextKeys(keys)
 
 
 def _has_state(tables: ServingTables) -> NDArray[np.bool_]:
     """Whom the model knows by more than being somebody: by what he touched, or by what he wrote."""
     somebody: NDArray[np.bool_] = np.abs(tables.user_own - tables.default_own).max(axis=1) > 1e-6
     return somebody | (tables.user_state_count > 0)
-
-
-def _transposed(csr: Csr, num_columns: int) -> Csr:
-    rows = np.repeat(np.arange(csr.num_rows, dtype=np.int32), np.diff(csr.indptr))
-    return csr_from_pairs(csr.indices, rows, num_columns)
 
 
 def _most_popular_first(popularity: NDArray[np.float32]) -> Int32Array:

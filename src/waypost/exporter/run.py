@@ -23,12 +23,14 @@ from waypost.exporter.contents import ask_golden, build_lookups, golden_rows
 from waypost.exporter.onnx_graph import IR_VERSION, OPSET, to_onnx
 from waypost.exporter.proving import require_target, scratch_triton
 from waypost.exporter.reference import reference_scores
-from waypost.graph.store import CachedGraph, load_tensors
+from waypost.graph.store import load_tensors
 from waypost.logs import stage
 from waypost.model.checkpoint import Checkpoint, latest_checkpoint, load_checkpoint
+from waypost.model.kinds import taught
 from waypost.model.serving import ServingTables
 from waypost.model.signature import FORBIDDEN_SCORE, SIGNATURE_VERSION, Device, Row, Sizes
 from waypost.model.tables import to_serving_tables
+from waypost.model.tokens import TokenizedGraph, load_tokenized
 from waypost.objects.bundle import MANIFEST, describe
 from waypost.objects.protocols import ObjectStore
 from waypost.objects.s3 import S3ObjectStore, s3_client
@@ -107,17 +109,20 @@ def read_checkpoint_name(store: ObjectStore, wanted: str | None) -> str:
     return name
 
 
-def read_graph_of(store: ObjectStore, checkpoint: Checkpoint) -> CachedGraph:
-    """The very graph the checkpoint was trained on."""
-    graph = load_tensors(store, str(checkpoint.metadata["fingerprint"]))
-    if graph is None:
+def read_graph_of(store: ObjectStore, checkpoint: Checkpoint) -> TokenizedGraph:
+    """The very graph the checkpoint was trained on, in the very tokens: a model knows only its own tokenizer's."""
+    trained = checkpoint.metadata
+    fingerprint = str(trained["fingerprint"])
+    tensors = load_tensors(store, fingerprint)
+    graph = load_tokenized(store, fingerprint, tensors) if tensors else None
+    if graph is None or graph.tokenizer_sha256 != trained["tokenizer_sha256"]:
         raise NoRelease("the tensors of this checkpoint are not in the store any more", "run `waypost trainer` again")
     return graph
 
 
-def build_release(version: int, run_name: str, checkpoint: Checkpoint, graph: CachedGraph, target: str) -> Release:
+def build_release(version: int, run_name: str, checkpoint: Checkpoint, graph: TokenizedGraph, target: str) -> Release:
     """Every file of the release, the exported model checked against the eager one."""
-    tables = to_serving_tables(checkpoint.model, graph.tensors, graph.tensors.interactions)
+    tables = to_serving_tables(checkpoint.model, graph.tensors, taught(graph.tensors))
     model = to_onnx(tables)
     found = build_lookups(graph.tensors, tables)
     rows = golden_rows(found)
@@ -178,7 +183,7 @@ def point_to(store: ObjectStore, held: HeldPointer | None, release: Release) -> 
         raise
 
 
-def _facts(checkpoint: Checkpoint, graph: CachedGraph, target: str) -> dict[str, Any]:
+def _facts(checkpoint: Checkpoint, graph: TokenizedGraph, target: str) -> dict[str, Any]:
     tensors, trained = graph.tensors, checkpoint.metadata
     return {
         "made_at": datetime.now(UTC).isoformat(timespec="seconds"),

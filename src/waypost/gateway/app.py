@@ -7,28 +7,34 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from copy import deepcopy
+from functools import cache
 from typing import Any
 
 import orjson
 from fastapi import FastAPI, Request, Response
-from pydantic.json_schema import models_json_schema
+from pydantic import BaseModel
+from pydantic.json_schema import JsonSchemaMode, models_json_schema
 
 from waypost import __version__
 from waypost.gateway.body_limit import BodyLimit
 from waypost.gateway.keys import ApiKeys
 from waypost.gateway.models import (
     InvalidRequest,
+    Models,
     Problems,
     RecommendParameters,
     RecommendRequest,
     RecommendResponse,
     Refusal,
+    models_for,
     parse_body,
     parse_parameters,
 )
 from waypost.gateway.recommend import Recommendation, Recommender, Refused
 from waypost.limits import MAX_BODY_BYTES
 from waypost.metrics import GatewayMetrics
+from waypost.release.key_types import KeyTypes
 
 MILLISECONDS = 1_000
 JSON = "application/json"
@@ -51,7 +57,13 @@ def create_app(recommender: Recommender, keys: ApiKeys, metrics: GatewayMetrics)
     app = FastAPI(title="Waypost gateway", version=__version__, docs_url=None, redoc_url=None, redirect_slashes=False)
     app.add_middleware(BodyLimit, limit=MAX_BODY_BYTES)
     door = _Door(recommender, keys, metrics)
-    post_extra = {**_SECURITY, "requestBody": {"required": True, "content": {JSON: {"schema": _ref(RecommendRequest)}}}}
+    post_extra = {
+        **_SECURITY,
+        "requestBody": {
+            "required": True,
+            "content": {JSON: {"schema": {"$ref": _SCHEMAS + RecommendRequest.__name__}}},
+        },
+    }
     too_large: dict[int | str, dict[str, Any]] = {
         413: {"model": Refusal, "description": "The body is larger than 1 MiB"}
     }
@@ -64,16 +76,17 @@ def create_app(recommender: Recommender, keys: ApiKeys, metrics: GatewayMetrics)
     )
     async def recommend(request: Request) -> Response:
         body = await request.body()
-        return await door.answer(request, lambda: parse_body(body))
+        return await door.answer(request, lambda: parse_body(body, recommender.key_types))
 
     @app.get(
         "/recommend",
         summary="Posts for a user, asked by a person",
         responses={200: {"model": RecommendResponse}, **_REFUSALS},
-        openapi_extra={**_SECURITY, "parameters": _parameters()},
+        openapi_extra=_SECURITY,
     )
     async def recommend_by_hand(request: Request) -> Response:
-        return await door.answer(request, lambda: parse_parameters(request.query_params.multi_items()))
+        pairs = request.query_params.multi_items()
+        return await door.answer(request, lambda: parse_parameters(pairs, recommender.key_types))
 
     @app.get(
         "/healthz", summary="The process is alive", responses={200: {"content": {JSON: {"example": {"ok": True}}}}}
@@ -93,7 +106,12 @@ def create_app(recommender: Recommender, keys: ApiKeys, metrics: GatewayMetrics)
         return _json(200 if recommender.ready else 503, {"ready": recommender.ready})
 
     generated = app.openapi
-    app.openapi = lambda: _with_request_models(generated())  # type: ignore[method-assign]
+
+    @cache
+    def document(keys: KeyTypes) -> dict[str, Any]:
+        return _with_models(deepcopy(generated()), models_for(keys))
+
+    app.openapi = lambda: document(recommender.key_types)  # type: ignore[method-assign]
     return app
 
 
@@ -155,23 +173,29 @@ def _json(status: int, content: dict[str, Any], headers: dict[str, str] | None =
     return Response(orjson.dumps(content), status, headers, media_type=JSON)
 
 
-def _ref(model: type[RecommendRequest]) -> dict[str, str]:
-    return {"$ref": _SCHEMAS + model.__name__}
-
-
-def _parameters() -> list[dict[str, Any]]:
+def _parameters(models: Models) -> list[dict[str, Any]]:
     """RecommendParameters as OpenAPI query parameters."""
-    schema = RecommendParameters.model_json_schema()
+    schema = models.parameters.model_json_schema()
     return [
-        {"name": name, "in": "query", "required": name in schema["required"], "schema": field}
+        {"name": name, "in": "query", "required": name in schema["required"], "schema": _without_null_default(field)}
         for name, field in schema["properties"].items()
     ]
 
 
-def _with_request_models(document: dict[str, Any]) -> dict[str, Any]:
-    """The document that FastAPI made, with what it cannot know: the bodies that are parsed from bytes, and the keys."""
-    _, models = models_json_schema([(RecommendRequest, "validation")], ref_template=_SCHEMAS + "{model}")
+def _without_null_default(field: dict[str, Any]) -> dict[str, Any]:
+    """An absent parameter is just absent: a query string has no null."""
+    return {name: value for name, value in field.items() if value is not None}
+
+
+def _with_models(document: dict[str, Any], models: Models) -> dict[str, Any]:
+    """The document that FastAPI made, with what it cannot know: the bodies that are parsed from bytes, the keys, and
+    the types of the app's ids, which come with a release."""
+    shown: list[tuple[type[BaseModel], JsonSchemaMode]] = [
+        (models.request, "validation"), (models.response, "validation"),
+    ]  # fmt: skip
+    _, schemas = models_json_schema(shown, ref_template=_SCHEMAS + "{model}")
+    document["paths"]["/recommend"]["get"]["parameters"] = _parameters(models)
     components = document["components"]
-    components["schemas"].update(models["$defs"])
+    components["schemas"].update(schemas["$defs"])
     components["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer", "description": "An API key"}}
     return document

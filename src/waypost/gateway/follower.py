@@ -15,6 +15,7 @@ from waypost.gateway.popular import PopularList, parse_popular
 from waypost.metrics import GatewayMetrics
 from waypost.objects.bundle import load_files, load_manifest
 from waypost.objects.protocols import ObjectStore
+from waypost.release.key_types import INTEGER_KEYS, KeyTypes
 from waypost.release.store import POPULAR, read_pointer
 
 # unknown: the store was never reached. never: it was, and no release was ever published. published: a list is at hand.
@@ -35,6 +36,11 @@ class PopularFollower:
         if self.popular is not None:
             return "published"
         return "never" if self._reached else "unknown"
+
+    @property
+    def key_types(self) -> KeyTypes:
+        """Of the app's ids; integers as long as no release says otherwise."""
+        return self.popular.keys if self.popular is not None else INTEGER_KEYS
 
     async def follow(self, seconds: float) -> None:
         """Look now and then every so many seconds, until cancelled."""

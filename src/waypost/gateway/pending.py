@@ -9,7 +9,7 @@ import asyncio
 from dataclasses import dataclass
 from typing import Literal
 
-from waypost.questions import Answer
+from waypost.questions import Answer, AppKey
 from waypost.queueing.replies import Reply
 
 # Why the model did not rank: no reply in time, the queue did not take the message, a reply that is not this request's,
@@ -19,7 +19,7 @@ Cause = Literal["timeout", "queue", "reply", "error"]
 
 @dataclass(slots=True)
 class Waiting:
-    user_id: int
+    user_id: AppKey
     outcome: asyncio.Future[Answer | Cause]
     sent: float | None = None  # monotonic seconds at which the queue had it; set by a sender thread
 
@@ -31,7 +31,7 @@ class Pending:
     def __len__(self) -> int:
         return len(self._waiting)
 
-    def open(self, request_id: str, user_id: int) -> Waiting:
+    def open(self, request_id: str, user_id: AppKey) -> Waiting:
         waiting = Waiting(user_id, asyncio.get_running_loop().create_future())
         self._waiting[request_id] = waiting
         return waiting

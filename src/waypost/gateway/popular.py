@@ -13,18 +13,20 @@ from itertools import islice
 import orjson
 
 from waypost.errors import CorruptObject
-from waypost.questions import Question, TagFilter
+from waypost.questions import AppKey, Question, TagFilter
+from waypost.release.key_types import INTEGER_KEYS, KeyTypes, parse_key_types
 from waypost.release.store import POPULAR
 
 
 @dataclass(frozen=True)
 class PopularList:
     version: int
-    posts: Sequence[int]  # post ids by descending score, ties by ascending id
+    posts: Sequence[AppKey]  # the app's own post ids by descending score, ties by ascending id
     scores: Sequence[float]  # [len(posts)]
     tags: Mapping[str, Sequence[int]]  # case-folded name -> ascending positions in posts
+    keys: KeyTypes = INTEGER_KEYS
 
-    def items(self, question: Question) -> tuple[tuple[int, float], ...]:
+    def items(self, question: Question) -> tuple[tuple[AppKey, float], ...]:
         """The k most popular eligible posts, fewer only where fewer are eligible."""
         barred = {*question.exclude_post_ids, *(question.recent_post_ids if question.exclude_seen else ())}
         found = (position for position in self._matching(question.tags) if self.posts[position] not in barred)
@@ -54,7 +56,8 @@ def parse_popular(body: bytes) -> PopularList:
     """Raises CorruptObject for anything that is not a whole popularity list."""
     try:
         content = orjson.loads(body)
-        found = PopularList(content["version"], content["posts"], content["scores"], content["tags"])
+        keys = parse_key_types(content.get("keys"))
+        found = PopularList(content["version"], content["posts"], content["scores"], content["tags"], keys)
         if not _is_whole(found):
             raise CorruptObject(f"{POPULAR} contradicts itself")
     except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -64,10 +67,11 @@ def parse_popular(body: bytes) -> PopularList:
 
 def _is_whole(found: PopularList) -> bool:
     count = len(found.posts)
+    post_type = int if found.keys.post == "integer" else str
     return (
         type(found.version) is int
         and len(found.scores) == count
-        and all(type(post) is int for post in found.posts)
+        and all(type(post) is post_type for post in found.posts)
         and all(type(score) in (int, float) and math.isfinite(score) for score in found.scores)
         and all(type(p) is int and 0 <= p < count for positions in found.tags.values() for p in positions)
     )

@@ -17,8 +17,9 @@ from waypost.gateway.enqueue import Enqueuer
 from waypost.gateway.follower import PopularFollower
 from waypost.gateway.pending import Cause, Pending, Waiting
 from waypost.metrics import GatewayMetrics
-from waypost.questions import Answer, Question
+from waypost.questions import Answer, AppKey, Question
 from waypost.queueing.messages import RecommendMessage
+from waypost.release.key_types import KeyTypes
 
 # Kept back from the deadline for the popular answer, its encoding and the way to the caller; of a short one, a fifth.
 RESERVE_SECONDS = 0.025
@@ -39,7 +40,7 @@ class Refused(Exception):
 @dataclass(slots=True)
 class Recommendation:
     request_id: str
-    user_id: int
+    user_id: AppKey
     answer: Answer
     degraded: bool
     stages: dict[str, float] = field(default_factory=dict)  # seconds
@@ -66,6 +67,11 @@ class Recommender:
     @property
     def ready(self) -> bool:
         return not self.stopping and self._follower.state == "published"
+
+    @property
+    def key_types(self) -> KeyTypes:
+        """What the app's ids are, by the release that this gateway follows."""
+        return self._follower.key_types
 
     def require_room(self) -> None:
         """Raises Refused when this request cannot be taken."""

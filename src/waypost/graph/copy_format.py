@@ -1,67 +1,113 @@
-"""Postgres' binary COPY format, parsed by numpy without a Python object per row.
+"""Postgres' binary COPY format, parsed by numpy without a Python object per value.
 
-Pure: bytes in, arrays out. Layout: an 19-byte header, then per row an int16 field count and per field an int32 length
+Pure: bytes in, arrays out. Layout: a 19-byte header, then per row an int16 field count and per field an int32 length
 (-1: NULL) and that many bytes, all big-endian, then an int16 of -1. Fixed-width rows are one structured dtype, so
 every length word is compared with the width: a NULL or a column of another width is found, never misread."""
 
 from __future__ import annotations
 
 import struct
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from waypost.errors import SchemaError
+from waypost.graph.texts import Int64Array, Texts
 
 _SIGNATURE = b"PGCOPY\n\xff\r\n\0"
 _HEADER_BYTES = len(_SIGNATURE) + 8  # flags and the length of the header's extension
 _TRAILER = b"\xff\xff"
+_LENGTH = struct.Struct(">i")
+_REMEDY = "run `waypost night` again"
 
 
-def parse_fixed(data: bytes, columns: dict[str, str]) -> dict[str, NDArray[Any]]:
-    """Columns of fixed width: name -> big-endian dtype (`>i8`, `>i4`, `>i2`, `i1`); native arrays come back.
+@dataclass(frozen=True, eq=False)
+class CopiedRows:
+    """Columns of the rows of one COPY, in the order they came."""
 
-    Raises SchemaError when a row is NULL somewhere, has another width, or the data is cut.
+    count: int
+    fixed: Mapping[str, NDArray[Any]]
+    texts: Mapping[str, Texts]
+
+
+def parse_rows(data: bytes | memoryview, fixed: Mapping[str, str], texts: Sequence[str] = ()) -> CopiedRows:
+    """Columns of fixed width (name -> big-endian dtype: `>i8`, `>i4`, `i1`), then columns of text.
+
+    Native arrays come back. Raises SchemaError when a value is NULL, has another width, or the data is cut.
     """
-    start, end = _body(data)
+    body = _body(data)
+    row = _row_type(fixed, texts)
+    if not texts:
+        if len(body) % row.itemsize:
+            raise SchemaError("a row of the snapshot has a NULL or an unexpected width", _REMEDY)
+        rows = np.frombuffer(body, row)
+        return CopiedRows(len(rows), _columns(rows, fixed, texts), {})
+    starts, begins, ends = _spans(body, row.itemsize, len(texts))
+    whole = np.frombuffer(body, np.uint8)
+    rows = whole[starts[:, None] + np.arange(row.itemsize)].view(row)[:, 0] if len(starts) else np.zeros(0, row)
+    found = {name: _cut_out(body, begins[:, i], ends[:, i]) for i, name in enumerate(texts)}
+    return CopiedRows(len(rows), _columns(rows, fixed, texts), found)
+
+
+def _body(data: bytes | memoryview) -> memoryview:
+    view = memoryview(data)
+    if (
+        len(view) < _HEADER_BYTES + len(_TRAILER)
+        or view[: len(_SIGNATURE)] != _SIGNATURE
+        or view[-len(_TRAILER) :] != _TRAILER
+    ):
+        raise SchemaError("the snapshot's COPY stream is cut", _REMEDY)
+    return view[_HEADER_BYTES : -len(_TRAILER)]
+
+
+def _row_type(fixed: Mapping[str, str], texts: Sequence[str]) -> np.dtype[np.void]:
+    """Everything up to the first text, its length word included."""
     pieces: list[tuple[str, str]] = [("field_count", ">i2")]
-    for name, dtype in columns.items():
+    for name, dtype in fixed.items():
         pieces += [(f"length of {name}", ">i4"), (name, dtype)]
-    row = np.dtype(pieces)
-    if (end - start) % row.itemsize:
-        raise SchemaError("a row of the snapshot has a NULL or an unexpected width", "run `waypost night` again")
-    rows = np.frombuffer(data, row, (end - start) // row.itemsize, start)
-    _check_lengths(rows, columns)
-    return {name: rows[name].astype(np.dtype(dtype).newbyteorder("=")) for name, dtype in columns.items()}
+    if texts:
+        pieces.append((f"length of {texts[0]}", ">i4"))
+    return np.dtype(pieces)
 
 
-def parse_id_and_text(data: bytes) -> tuple[NDArray[np.int64], list[str]]:
-    """Rows of (int8, text), in the order they came."""
-    at, end = _body(data)
-    ids: list[int] = []
-    texts: list[str] = []
-    head = struct.Struct(">hiqi")
-    while at < end:
-        _, id_length, number, length = head.unpack_from(data, at)
-        at += head.size
-        if id_length != 8 or length < 0 or at + length > end:
-            raise SchemaError("a text row of the snapshot has a NULL or is cut", "run `waypost night` again")
-        ids.append(number)
-        texts.append(data[at : at + length].decode("utf-8", errors="replace"))
-        at += length
-    return np.array(ids, np.int64), texts
-
-
-def _body(data: bytes) -> tuple[int, int]:
-    if not data.startswith(_SIGNATURE) or not data.endswith(_TRAILER) or len(data) < _HEADER_BYTES + len(_TRAILER):
-        raise SchemaError("the snapshot's COPY stream is cut", "run `waypost night` again")
-    return _HEADER_BYTES, len(data) - len(_TRAILER)
-
-
-def _check_lengths(rows: NDArray[Any], columns: dict[str, str]) -> None:
-    if (rows["field_count"] != len(columns)).any():
-        raise SchemaError("a row of the snapshot has another number of columns", "run `waypost night` again")
-    for name, dtype in columns.items():
+def _columns(rows: NDArray[Any], fixed: Mapping[str, str], texts: Sequence[str]) -> dict[str, NDArray[Any]]:
+    if (rows["field_count"] != len(fixed) + len(texts)).any():
+        raise SchemaError("a row of the snapshot has another number of columns", _REMEDY)
+    for name, dtype in fixed.items():
         if (rows[f"length of {name}"] != np.dtype(dtype).itemsize).any():
-            raise SchemaError(f"column {name} of the snapshot holds a NULL", "run `waypost night` again")
+            raise SchemaError(f"column {name} of the snapshot holds a NULL", _REMEDY)
+    return {name: rows[name].astype(np.dtype(dtype).newbyteorder("=")) for name, dtype in fixed.items()}
+
+
+def _spans(body: memoryview, fixed_bytes: int, num_texts: int) -> tuple[Int64Array, Int64Array, Int64Array]:
+    """(row starts [n], text begins [n, num_texts], text ends): the one loop over rows, two numbers each."""
+    marks: list[int] = []
+    at, end, unpack = 0, len(body), _LENGTH.unpack_from
+    try:
+        while at < end:
+            marks.append(at)
+            at += fixed_bytes - _LENGTH.size
+            for _ in range(num_texts):
+                length = unpack(body, at)[0]
+                if length < 0:
+                    raise SchemaError("a text of the snapshot is NULL", _REMEDY)
+                at += _LENGTH.size
+                marks.append(at)
+                at += length
+    except struct.error:
+        raise SchemaError("a text row of the snapshot is cut", _REMEDY) from None
+    if at != end:
+        raise SchemaError("a text row of the snapshot is cut", _REMEDY)
+    table = np.array(marks, np.int64).reshape(-1, 1 + num_texts)
+    starts, begins = table[:, 0], table[:, 1:]
+    following = np.append(starts[1:], end)[: len(starts)]
+    ends = np.column_stack([begins[:, 1:] - _LENGTH.size, following])
+    return starts, begins, ends
+
+
+def _cut_out(body: memoryview, begins: Int64Array, ends: Int64Array) -> Texts:
+    data = b"".join([body[begin:end] for begin, end in zip(begins.tolist(), ends.tolist(), strict=True)])
+    return Texts(np.frombuffer(data, np.uint8), np.concatenate(([0], np.cumsum(ends - begins))).astype(np.int64))

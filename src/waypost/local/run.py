@@ -18,17 +18,23 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from waypost.errors import LocalStackError
+import numpy as np
+
+from waypost.errors import LocalStackError, NoRelease
 from waypost.graph.loading import load_directory
-from waypost.graph.postgres import open_snapshot
+from waypost.graph.postgres import SessionLimits, open_snapshot
 from waypost.local.layout import Layout
 from waypost.local.serving import read_published
 from waypost.local.stack import down, read_died, up, up_serving
 from waypost.local.status import read_status
 from waypost.local.world import write_world
 from waypost.logs import stage
+from waypost.objects.protocols import ObjectStore
 from waypost.objects.s3 import S3ObjectStore, s3_client
-from waypost.release.store import read_pointer
+from waypost.questions import AppKey
+from waypost.release import lookups
+from waypost.release.opening import file_of
+from waypost.release.store import LOOKUPS, load_release, read_pointer
 from waypost.settings import (
     LoadSettings,
     LocalSettings,
@@ -82,9 +88,10 @@ def run(environ: Mapping[str, str], night: Callable[[], object], *, once: bool, 
     try:
         parts = start(environ)
         _have_data(parts, environ, settings, load)
-        if read_pointer(S3ObjectStore(s3_client(parts.s3), parts.bucket)) is None:
+        store = S3ObjectStore(s3_client(parts.s3), parts.bucket)
+        if read_pointer(store) is None:
             night()
-        url, answer = _first_answer(shared, parts)
+        url, answer = _first_answer(shared, store)
         print(f"ready {url}\n{json.dumps(answer)}", flush=True)  # noqa: T201
         if not once:
             _watch(shared, environ, stopping)
@@ -109,7 +116,10 @@ def _stop_event() -> threading.Event:
 
 
 def _have_data(parts: Parts, environ: Mapping[str, str], settings: LocalSettings, load: Path | None) -> None:
-    """Fill an empty database; one that holds anything is left as it is."""
+    """Fill an empty database; one that holds anything is left as it is, and so are tables that a mapping names."""
+    if load is None and read_shared(environ).mapping_file is not None:
+        logger.info("the mapping's own tables are read as they are, nothing is generated")
+        return
     dsn = read_settings(LoadSettings, environ).postgres_dsn or parts.postgres_owner_dsn
     if _read_number(dsn, HOLDS_ANYTHING) != 0:
         return
@@ -124,15 +134,15 @@ def _have_data(parts: Parts, environ: Mapping[str, str], settings: LocalSettings
 
 def _read_number(dsn: str, sql: str) -> int:
     """The one number that `sql` selects; NULL is 0. Raises PostgresUnavailable, SchemaError."""
-    with open_snapshot(dsn, READ_TIMEOUT_SECONDS) as snapshot:
-        ((number,),) = snapshot.fetch(sql)
+    with open_snapshot(dsn, SessionLimits(connections=1, statement_timeout_seconds=READ_TIMEOUT_SECONDS)) as sessions:
+        ((number,),) = sessions.first.fetch(sql)
     return int(number or 0)
 
 
-def _first_answer(shared: SharedSettings, parts: Parts) -> tuple[str, dict[str, Any]]:
+def _first_answer(shared: SharedSettings, store: ObjectStore) -> tuple[str, dict[str, Any]]:
     """Ask as a known user until the model answers: the worker may still be loading the release."""
     layout = Layout.of(shared.local_dir)
-    user = _read_number(parts.postgres_dsn, "SELECT min(user_id) FROM interactions")
+    user = _known_user(store)
     deadline = time.monotonic() + FIRST_ANSWER_SECONDS
     last = "it did not answer"
     while time.monotonic() < deadline:
@@ -149,6 +159,19 @@ def _first_answer(shared: SharedSettings, parts: Parts) -> tuple[str, dict[str, 
     raise LocalStackError(
         f"no answer of the model within {FIRST_ANSWER_SECONDS:.0f} s: {last}", f"see the logs in {layout.logs}"
     )
+
+
+def _known_user(store: ObjectStore) -> AppKey:
+    """The first user of whom the served release knows anything, as the app names him."""
+    held = read_pointer(store)
+    if held is None:
+        raise NoRelease("no release was ever published", "run `waypost night` first")
+    _, files = load_release(store, held.pointer.release)
+    known = lookups.from_bytes(file_of(files, LOOKUPS))
+    rows = np.flatnonzero(known.user_has_state)[:1]
+    if not len(rows):
+        raise LocalStackError("the release knows nothing of any user", "see `waypost schema check`")
+    return known.users_at(rows)[0]
 
 
 def ask(url: str, body: dict[str, object]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from waypost.graph.tensors import Csr
+from waypost.graph.tensors import Csr, transposed
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,23 +90,15 @@ def to_adjacency(csr: Csr, num_sources: int, alpha: float) -> Adjacency:
 
     An edge weighs target_degree^-alpha · source_degree^-(1 - alpha). A source named twice counts twice.
     """
-    transposed = _transpose(csr, num_sources)
+    back = transposed(csr, num_sources)
     forward, backward = _weigh(
         torch.from_numpy(csr.indptr.astype(np.int32)),
         torch.from_numpy(csr.indices),
-        torch.from_numpy(transposed.indptr.astype(np.int32)),
-        torch.from_numpy(transposed.indices),
+        torch.from_numpy(back.indptr.astype(np.int32)),
+        torch.from_numpy(back.indices),
         alpha,
     )
     return Adjacency(forward, backward)
-
-
-def _transpose(csr: Csr, num_columns: int) -> Csr:
-    row = np.repeat(np.arange(csr.num_rows, dtype=np.int32), np.diff(csr.indptr))
-    order = np.argsort(csr.indices, kind="stable")
-    indptr = np.zeros(num_columns + 1, np.int64)
-    np.cumsum(np.bincount(csr.indices, minlength=num_columns), out=indptr[1:])
-    return Csr(indptr, row[order])
 
 
 def _weigh(

@@ -8,7 +8,8 @@ torch here.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
+from itertools import chain, islice
 
 import numpy as np
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
@@ -50,20 +51,24 @@ def train_tokenizer(texts: Iterable[str], vocabulary_size: int = VOCABULARY_SIZE
     return str(tokenizer.to_str())
 
 
-def encode_texts(tokenizer_json: str, texts: Sequence[str]) -> Csr:
-    """Row i holds the token ids of texts[i] in reading order, at most MAX_TOKENS of them."""
+def encode_texts(tokenizer_json: str, texts: Iterable[str]) -> Csr:
+    """Row i holds the token ids of the i-th text in reading order, at most MAX_TOKENS of them.
+
+    Texts are taken batch by batch, so that only a batch of them need be a Python string at any time.
+    """
     tokenizer = Tokenizer.from_str(tokenizer_json)
-    rows = [np.asarray(ids[:MAX_TOKENS], np.int32) for ids in _encode(tokenizer, texts)]
-    indptr = np.zeros(len(rows) + 1, np.int64)
-    np.cumsum([len(row) for row in rows], out=indptr[1:])
-    return Csr(indptr, np.concatenate(rows) if rows else np.zeros(0, np.int32))
+    lengths, parts = [np.zeros(1, np.int64)], [np.zeros(0, np.int32)]
+    for batch in _batches(_cut(texts)):
+        encodings = tokenizer.encode_batch_fast(batch, add_special_tokens=False)
+        rows = [encoding.ids[:MAX_TOKENS] for encoding in encodings]
+        lengths.append(np.array([len(row) for row in rows], np.int64))
+        parts.append(np.fromiter(chain.from_iterable(rows), np.int32))
+    return Csr(np.cumsum(np.concatenate(lengths)), np.concatenate(parts))
 
 
-def _encode(tokenizer: Tokenizer, texts: Sequence[str]) -> Iterator[list[int]]:
-    for start in range(0, len(texts), _ENCODE_BATCH):
-        batch = list(_cut(texts[start : start + _ENCODE_BATCH]))
-        for encoding in tokenizer.encode_batch_fast(batch, add_special_tokens=False):
-            yield encoding.ids
+def _batches(texts: Iterator[str]) -> Iterator[list[str]]:
+    while batch := list(islice(texts, _ENCODE_BATCH)):
+        yield batch
 
 
 def _cut(texts: Iterable[str]) -> Iterator[str]:

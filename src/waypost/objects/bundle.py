@@ -79,8 +79,8 @@ def save_bundle(store: ObjectStore, prefix: str, files: Mapping[str, bytes], fac
     """
     manifest = describe(files, facts)
     with ThreadPoolExecutor(CONCURRENT_TRANSFERS) as pool:
-        list(pool.map(lambda path: _put(store, f"{prefix}/{path}", files[path]), files))
-    _put(store, f"{prefix}/{MANIFEST}", manifest.to_bytes())
+        list(pool.map(lambda path: put_or_heal(store, f"{prefix}/{path}", files[path]), files))
+    put_or_heal(store, f"{prefix}/{MANIFEST}", manifest.to_bytes())
     return manifest
 
 
@@ -105,9 +105,10 @@ def load_files(
         return dict(pool.map(fetch, [entry for entry in manifest.files if wanted(entry.path)]))
 
 
-def _put(store: ObjectStore, key: str, body: bytes) -> None:
+def put_or_heal(store: ObjectStore, key: str, body: bytes) -> None:
+    """Write once; what an interrupted writer left under the key is replaced when it differs."""
     if store.put_new(key, body):
         return
-    found = store.get(key)  # an interrupted writer's: the same bytes, or to be replaced
+    found = store.get(key)
     if found is not None and found.body != body and not store.put_if(key, body, found.etag):
         raise CorruptObject(f"{key} was written by somebody else meanwhile", "run the verb again")

@@ -18,13 +18,13 @@ from waypost.limits import (
     MAX_EXCLUDE,
     MAX_ID,
     MAX_K,
+    MAX_KEY_CHARACTERS,
     MAX_QUERY_CHARACTERS,
     MAX_RECENT,
     MAX_TAGS,
-    MIN_ID,
     MIN_K,
 )
-from waypost.questions import Question, TagFilter
+from waypost.questions import AppKey, Question, TagFilter, is_app_key
 
 SCHEMA = 1
 MAX_REQUEST_ID_CHARACTERS = 64  # ours have 32
@@ -98,7 +98,7 @@ def _question(fields: Mapping[str, Any]) -> Question:
     if type(fields["exclude_seen"]) is not bool:
         raise _unfit("exclude_seen")
     return Question(
-        user_id=_integer(fields, "user_id", MIN_ID, MAX_ID),
+        user_id=_id(fields, "user_id"),
         k=_integer(fields, "k", MIN_K, MAX_K),
         recent_post_ids=_ids(fields, "recent_post_ids", MAX_RECENT),
         exclude_post_ids=_ids(fields, "exclude_post_ids", MAX_EXCLUDE),
@@ -135,13 +135,27 @@ def _text(fields: Mapping[str, Any], name: str, longest: int) -> str:
     return value
 
 
-def _ids(fields: Mapping[str, Any], name: str, most: int) -> tuple[int, ...]:
+def _id(fields: Mapping[str, Any], name: str) -> AppKey:
     value = fields[name]
-    if type(value) is not list or len(value) > most:
+    if not is_app_key(value):
         raise _unfit(name)
-    if not all(type(item) is int and item <= MAX_ID for item in value):  # JSON integers below MIN_ID arrive as floats
+    return value
+
+
+def _ids(fields: Mapping[str, Any], name: str, most: int) -> tuple[AppKey, ...]:
+    """All integers or all strings."""
+    value = fields[name]
+    if type(value) is not list or len(value) > most or not (_are_integers(value) or _are_texts(value)):
         raise _unfit(name)
     return tuple(value)
+
+
+def _are_integers(items: list[Any]) -> bool:
+    return all(type(item) is int and item <= MAX_ID for item in items)  # JSON integers below MIN_ID arrive as floats
+
+
+def _are_texts(items: list[Any]) -> bool:
+    return all(type(item) is str and len(item) <= MAX_KEY_CHARACTERS for item in items)
 
 
 def _names(fields: Mapping[str, Any], name: str) -> tuple[str, ...]:

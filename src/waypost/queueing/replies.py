@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
@@ -17,8 +17,8 @@ import orjson
 import urllib3
 
 from waypost.errors import BadSignature, GatewayUnavailable, MalformedMessage
-from waypost.limits import MAX_ID, MAX_K, MIN_ID
-from waypost.questions import Answer, Source
+from waypost.limits import MAX_K
+from waypost.questions import Answer, AppKey, Source, is_app_key
 from waypost.queueing.signing import Keyring, Signature
 
 SCHEMA = 1
@@ -28,7 +28,7 @@ DEFAULT_REPLY_PORT = 8090  # where an address names no port
 LOWEST_REPLY_PORT = 1024  # no system service is ever a gateway
 LOCAL_DOMAIN = "localhost"
 MAX_REPLIES = 256  # in one body; WAYPOST_WORKER_BATCH is at most that
-MAX_REPLY_BODY_BYTES = 4 << 20  # 256 replies of 100 items of 40 bytes, four times over
+MAX_REPLY_BODY_BYTES = 4 << 20  # 256 replies of 100 items of 40 bytes, four times over; longer text keys go in parts
 CONNECT_SECONDS = 0.5  # one hop inside the cluster; a pod that is gone must not hold a worker up
 READ_SECONDS = 1.0
 POOLS, CONNECTIONS_PER_POOL = 64, 4  # gateway pods; a worker's finishers
@@ -40,7 +40,7 @@ _FIELDS = frozenset({"request_id", "user_id", "model_version", "source", "items"
 @dataclass(frozen=True)
 class Reply:
     request_id: str
-    user_id: int
+    user_id: AppKey
     answer: Answer
 
 
@@ -82,6 +82,17 @@ def encode_replies(replies: Sequence[Reply]) -> bytes:
     return orjson.dumps({"schema": SCHEMA, "replies": content})
 
 
+def reply_bodies(replies: Sequence[Reply]) -> Iterator[bytes]:
+    """The replies as bodies that a gateway's door takes: one, unless long text keys make it too large."""
+    body = encode_replies(replies)
+    if len(body) <= MAX_REPLY_BODY_BYTES or len(replies) == 1:
+        yield body
+        return
+    half = len(replies) // 2
+    yield from reply_bodies(replies[:half])
+    yield from reply_bodies(replies[half:])
+
+
 def decode_replies(body: bytes) -> list[Reply]:
     """Raises MalformedMessage for anything that `encode_replies` of this schema could not have written."""
     try:
@@ -104,24 +115,24 @@ def _reply(fields: object) -> Reply:
     version, source = fields["model_version"], fields["source"]
     if not (version is None or type(version) is int) or source not in _SOURCES:
         raise MalformedMessage("the reply's model_version or source is not ours")
-    if not isinstance(fields["request_id"], str) or type(fields["user_id"]) is not int:
+    if not isinstance(fields["request_id"], str) or not is_app_key(fields["user_id"]):
         raise MalformedMessage("the reply's request_id or user_id is of another type")
     return Reply(
         fields["request_id"], fields["user_id"], Answer(version, cast("Source", source), _items(fields["items"]))
     )
 
 
-def _items(value: Any) -> tuple[tuple[int, float], ...]:
+def _items(value: Any) -> tuple[tuple[AppKey, float], ...]:
     if not isinstance(value, list) or len(value) > MAX_K:
         raise MalformedMessage("the reply's items are no list, or too many")
     return tuple(_item(pair) for pair in value)
 
 
-def _item(pair: Any) -> tuple[int, float]:
+def _item(pair: Any) -> tuple[AppKey, float]:
     if type(pair) is not list or len(pair) != 2:
         raise MalformedMessage("an item of the reply is not [post_id, score]")
     post_id, score = pair
-    if type(post_id) is not int or not MIN_ID <= post_id <= MAX_ID:
+    if not is_app_key(post_id):
         raise MalformedMessage("an item of the reply has no post_id")
     if type(score) not in (int, float) or not math.isfinite(score):
         raise MalformedMessage("an item of the reply has no score")
@@ -158,7 +169,13 @@ class HttpReplySender:
 
     def send(self, reply_to: str, replies: Sequence[Reply]) -> None:
         host, port = self._resolver.resolve(reply_to)
-        body = encode_replies(replies)
+        for body in reply_bodies(replies):
+            self._post(host, port, body)
+
+    def close(self) -> None:
+        self._pools.clear()
+
+    def _post(self, host: str, port: int, body: bytes) -> None:
         headers = signed_headers(self._keyring.sign(body))
         try:
             answer = self._pools.request("POST", f"http://{host}:{port}{PATH}", body=body, headers=headers)
@@ -166,9 +183,6 @@ class HttpReplySender:
             raise GatewayUnavailable(f"a gateway cannot be reached: {type(error).__name__}") from error
         if answer.status != 204:
             raise GatewayUnavailable(f"a gateway refused replies with {answer.status}")
-
-    def close(self) -> None:
-        self._pools.clear()
 
 
 class MemoryReplySender:
@@ -185,10 +199,10 @@ class MemoryReplySender:
         gateway = self._gateways.get(self._resolver.resolve(reply_to))
         if gateway is None:
             raise GatewayUnavailable("no gateway is connected at that address")
-        body = encode_replies(replies)
-        signature = self._keyring.sign(body)
-        headers = {name.lower(): value for name, value in signed_headers(signature).items()}
-        try:
-            gateway(open_replies(body, headers, self._keyring))
-        except (BadSignature, MalformedMessage) as error:
-            raise GatewayUnavailable(f"the gateway refused replies: {error}") from error
+        for body in reply_bodies(replies):
+            signature = self._keyring.sign(body)
+            headers = {name.lower(): value for name, value in signed_headers(signature).items()}
+            try:
+                gateway(open_replies(body, headers, self._keyring))
+            except (BadSignature, MalformedMessage) as error:
+                raise GatewayUnavailable(f"the gateway refused replies: {error}") from error

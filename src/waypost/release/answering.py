@@ -112,12 +112,12 @@ class Answerer:
 
     def _model_answer(self, question: Question, posts: NDArray[Any], scores: NDArray[Any]) -> Answer:
         count = min(question.k, int((scores > FORBIDDEN_SCORE / 2).sum()))
-        ids = self.lookups.post_ids[posts[:count]].tolist()
-        return Answer(self.model_version, "graphsage", tuple(zip(ids, scores[:count].tolist(), strict=True)))
+        keys = self.lookups.posts_at(posts[:count])
+        return Answer(self.model_version, "graphsage", tuple(zip(keys, scores[:count].tolist(), strict=True)))
 
     def _popular_answer(self, question: Question, row: Row) -> Answer:
         posts = popular_rows(self.lookups, row, question.k)
-        items = zip(self.lookups.post_ids[posts].tolist(), self.lookups.popularity[posts].tolist(), strict=True)
+        items = zip(self.lookups.posts_at(posts), self.lookups.popularity[posts].tolist(), strict=True)
         return Answer(self.model_version, "popular", tuple(items))
 
 

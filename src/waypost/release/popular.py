@@ -1,7 +1,7 @@
 """popular.json: every post in order of popularity, with its tags, for the gateway to answer from when the model cannot.
 
 The gateway has no numpy and no lookups, so the file is plain JSON: `posts` and `scores` in popularity order, `tags`
-from the case-folded name to positions in `posts`."""
+from the case-folded name to positions in `posts`, `keys` the types of the app's own ids, which `posts` holds."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ def to_popular(lookups: Lookups, version: int) -> bytes:
     return orjson.dumps(
         {
             "version": version,
-            "posts": lookups.post_ids[order].tolist(),
+            "keys": lookups.key_types._asdict(),
+            "posts": lookups.posts_at(order),
             "scores": lookups.popularity[order].tolist(),
             "tags": {name: sorted(positions) for name, positions in sorted(tags.items())},
         }

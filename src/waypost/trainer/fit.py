@@ -1,9 +1,10 @@
 """Train GraphSAGE on the whole graph: every step passes all nodes once, and judges one batch of user-post pairs.
 
 A step draws pairs, hides each pair's own post from its user (serving asks the same: what else would he like?), lets
-some nodes be cold (no id, no users) so that content learns to carry, and follows the sampled softmax with Adam. The
-start is spectral. The number of steps comes from the size of the graph, never from a clock, so that the same seed and
-one thread give the same model.
+some nodes be cold (no id, no users) so that content learns to carry, and follows the sampled softmax with Adam. A pair
+pulls by the weight of its kind: one of weight 2 counts as two pairs of weight 1 in the loss, yet is one edge. The start
+is spectral. The number of steps comes from the size of the graph, never from a clock, so that the same seed and one
+thread give the same model.
 """
 
 from __future__ import annotations
@@ -17,11 +18,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from waypost.graph.tensors import NO_TIME, GraphTensors, Interactions, pair_key
+from waypost.graph.tensors import NO_TIME, GraphTensors, Interactions
 from waypost.logs import Progress, stage
 from waypost.model.ageing import fit_age_curve, post_birth
 from waypost.model.features import VOCABULARY_SIZE
 from waypost.model.graphsage import ALPHA, Embeddings, Graph, GraphSAGE, Warmth, everything_warm, to_graph
+from waypost.model.kinds import weigh_pairs
 from waypost.model.loss import sampled_softmax
 from waypost.settings import TrainerSettings
 from waypost.trainer.spectral import spectral_embeddings
@@ -52,6 +54,7 @@ class _Examples:
 
     user: Tensor  # [num_pairs] distinct pairs
     post: Tensor  # [num_pairs]
+    weight: Tensor  # [num_pairs] of mean 1
     candidates: Tensor  # posts that were there to be chosen
     offset: Tensor  # [num_posts] log of the attention a post of its age could expect
 
@@ -63,7 +66,10 @@ def fit(
     seed: int,
     init: GraphSAGE | None = None,
 ) -> GraphSAGE:
-    """A model of these interactions; with `init`, that model taught further (same tensors, more interactions)."""
+    """A model of these interactions, all of kinds with a weight (see `taught`).
+
+    With `init`, that model taught further: same tensors, more interactions.
+    """
     graph = to_graph(tensors, interactions, VOCABULARY_SIZE)
     model = init or start_model(tensors, graph, settings, seed)
     examples = _examples(tensors, interactions)
@@ -119,7 +125,7 @@ def prepared_torch(settings: TrainerSettings) -> Iterator[None]:
 
 
 def _examples(tensors: GraphTensors, interactions: Interactions) -> _Examples:
-    key = np.unique(pair_key(interactions.user, interactions.post, tensors.num_posts))
+    key, weight = weigh_pairs(tensors, interactions)
     birth = post_birth(tensors.post_created_at, interactions)
     end = int(interactions.created_at.max(initial=NO_TIME))
     there = (birth == NO_TIME) | (birth <= end)
@@ -127,6 +133,7 @@ def _examples(tensors: GraphTensors, interactions: Interactions) -> _Examples:
     return _Examples(
         user=torch.from_numpy(key // max(tensors.num_posts, 1)),
         post=torch.from_numpy(key % max(tensors.num_posts, 1)),
+        weight=torch.from_numpy(weight),
         candidates=torch.from_numpy(np.flatnonzero(there)),
         offset=torch.from_numpy(training_offsets(tensors, interactions)),
     )
@@ -167,15 +174,15 @@ def _schedule(step: int, steps: int) -> float:
 def _step_loss(model: GraphSAGE, graph: Graph, examples: _Examples, device: str, generator: torch.Generator) -> Tensor:
     rows = torch.randint(len(examples.user), (batch_size(len(examples.user)),), generator=generator)
     drawn = torch.randint(len(examples.candidates), (NEGATIVES,), generator=generator)
-    user, post = examples.user[rows].to(device), examples.post[rows].to(device)
+    user, post, weight = (column[rows].to(device) for column in (examples.user, examples.post, examples.weight))
     negative = examples.candidates[drawn].to(device)
     embeddings: Embeddings = model(graph, _warmth(graph, generator), torch.bfloat16)
     users = _users_without(embeddings, graph, user, post)
     posts = embeddings.post.float()  # before rows are picked, so that a popular post's gradients add up in float32
     positives = posts[post]
     offset = examples.offset.to(device)
-    loss = sampled_softmax(users, positives, posts[negative], offset[post], offset[negative])
-    penalty: Tensor = users.pow(2).sum(1).mean() + positives.pow(2).sum(1).mean()
+    loss = sampled_softmax(users, positives, posts[negative], offset[post], offset[negative], weight)
+    penalty: Tensor = (weight * users.pow(2).sum(1)).mean() + (weight * positives.pow(2).sum(1)).mean()
     return loss + L2 / 2 * penalty
 
 

@@ -50,12 +50,13 @@ class HoldoutReport:
 
 
 def measure(model: GraphSAGE, tensors: GraphTensors, cut: Split, settings: TrainerSettings) -> HoldoutReport:
-    """Full ranking over all posts but the user's own training posts, for at most `holdout_users` users."""
+    """Full ranking over all posts but those the user had seen before the cut, for at most `holdout_users` users."""
     tables = to_serving_tables(model, tensors, cut.train, _window(tensors, cut))
-    seen = csr_from_pairs(cut.train.user, cut.train.post, tensors.num_users)
+    seen = csr_from_pairs(cut.seen.user, cut.seen.post, tensors.num_users)
+    train = csr_from_pairs(cut.train.user, cut.train.post, tensors.num_users)
     test = csr_from_pairs(cut.holdout_user, cut.holdout_post, tensors.num_users)
     users = choose_users(test, settings.holdout_users, settings.seed)
-    popularity = np.bincount(seen.indices, minlength=tensors.num_posts).astype(np.float32)
+    popularity = np.bincount(train.indices, minlength=tensors.num_posts).astype(np.float32)
     lists = rank_posts(lambda batch: score_users(tables, batch), users, seen, K)
     popular = rank_posts(lambda batch: np.tile(popularity, (len(batch), 1)), users, seen, K)
     return HoldoutReport(
@@ -73,9 +74,10 @@ def measure(model: GraphSAGE, tensors: GraphTensors, cut: Split, settings: Train
 def write_evaluation(folder: Path, tensors: GraphTensors, cut: Split, report: HoldoutReport) -> None:
     """train.txt, test.txt and recs.tsv of the judged users, in the formats of `waypost evaluate`.
 
+    Ids are words there: keys that are strings may hold blanks, so their ranks stand for them.
     Raises UsageError when the folder cannot be written.
     """
-    train = csr_from_pairs(cut.train.user, cut.train.post, tensors.num_users)
+    train = csr_from_pairs(cut.seen.user, cut.seen.post, tensors.num_users)  # what a list must leave out
     test = csr_from_pairs(cut.holdout_user, cut.holdout_post, tensors.num_users)
     try:
         folder.mkdir(parents=True, exist_ok=True)

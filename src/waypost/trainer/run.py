@@ -7,33 +7,69 @@ from __future__ import annotations
 
 import logging
 import subprocess
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from waypost.graph.mapping import Mapping
+from waypost.graph.retention import keep_tidy
 from waypost.logs import stage
+from waypost.metrics import TrainerMetrics
 from waypost.model.checkpoint import save_checkpoint
+from waypost.model.kinds import taught
 from waypost.model.serving import ServingTables
 from waypost.model.tables import to_serving_tables
+from waypost.model.tokens import TokenizedGraph, tokenized
+from waypost.objects.protocols import ObjectStore
 from waypost.objects.s3 import S3ObjectStore, s3_client
-from waypost.settings import Parts, TrainerSettings
+from waypost.settings import CacheSettings, Parts, TrainerSettings
+from waypost.trainer.contract import require_contract
 from waypost.trainer.fit import fit
 from waypost.trainer.gate import GateDecision, decide, require_accepted, sanity_faults
 from waypost.trainer.holdout import HoldoutReport, is_finite, measure, spread_of, write_evaluation
-from waypost.trainer.reading import read_graph
+from waypost.trainer.metrics_out import published
+from waypost.trainer.reading import read_patiently
 from waypost.trainer.split import split
 
 logger = logging.getLogger(__name__)
 
 
-def run(settings: TrainerSettings, parts: Parts, evaluation: Path | None) -> str:
+def run(
+    settings: TrainerSettings, cache: CacheSettings, parts: Parts, mapping: Mapping, evaluation: Path | None
+) -> str:
     """Train and keep a checkpoint; returns its name. With `evaluation`, the judged lists are written there.
 
-    Raises PostgresUnavailable, SchemaError, EmptyGraph, StoreUnavailable, or GateRefused; nothing is kept then.
+    Raises PostgresUnavailable, SchemaError, EmptyGraph, StoreUnavailable, DataContractRefused or GateRefused; no
+    checkpoint is kept then.
     """
-    store = S3ObjectStore(s3_client(parts.s3), parts.bucket)
-    fingerprint, graph = read_graph(parts.postgres_dsn, store, settings.statement_timeout_seconds)
-    tensors = graph.tensors
+    metrics, store = TrainerMetrics(), S3ObjectStore(s3_client(parts.s3), parts.bucket)
+    with published(metrics, settings):
+        name = _run(settings, store, parts.postgres_dsn, mapping, evaluation, metrics)
+        keep_tidy(store, cache, time.time())
+        return name
+
+
+def _run(
+    settings: TrainerSettings,
+    store: ObjectStore,
+    dsn: str,
+    mapping: Mapping,
+    evaluation: Path | None,
+    metrics: TrainerMetrics,
+) -> str:
+    read = read_patiently(dsn, store, mapping, settings)
+    costs = read.costs
+    metrics.was_read(
+        costs.seconds,
+        costs.postgres_bytes,
+        cache_read=costs.cache_read_bytes,
+        cache_written=costs.cache_written_bytes,
+        snapshot_age=costs.snapshot_age_seconds,
+    )
+    require_contract(store, read, settings, metrics)
+    graph = tokenized(store, read.fingerprint, read.tensors)
+    tensors, learned = graph.tensors, taught(graph.tensors)
     cut = split(tensors, settings.holdout_share, settings.seed)
     model = fit(tensors, cut.train, settings, settings.seed)
     with stage(logger, "holdout judged") as found:
@@ -44,11 +80,11 @@ def run(settings: TrainerSettings, parts: Parts, evaluation: Path | None) -> str
     decision = decide(report)
     logger.info("gate decided", extra={"accepted": decision.accepted, "reason": decision.reason})
     require_accepted(decision)
-    model = fit(tensors, tensors.interactions, settings, settings.seed, init=model)
-    require_sane(to_serving_tables(model, tensors, tensors.interactions))
-    name = f"{datetime.now(UTC):%Y%m%dT%H%M%S%f}-{fingerprint[:8]}"
+    model = fit(tensors, learned, settings, settings.seed, init=model)
+    require_sane(to_serving_tables(model, tensors, learned))
+    name = f"{datetime.now(UTC):%Y%m%dT%H%M%S%f}-{read.fingerprint[:8]}"
     with stage(logger, "checkpoint kept", checkpoint=name):
-        save_checkpoint(store, name, model, describe(fingerprint, settings, report, decision))
+        save_checkpoint(store, name, model, describe(read.fingerprint, graph, settings, report, decision))
     return name
 
 
@@ -59,11 +95,16 @@ def require_sane(tables: ServingTables) -> None:
 
 
 def describe(
-    fingerprint: str, settings: TrainerSettings, report: HoldoutReport, decision: GateDecision
+    fingerprint: str,
+    graph: TokenizedGraph,
+    settings: TrainerSettings,
+    report: HoldoutReport,
+    decision: GateDecision,
 ) -> dict[str, Any]:
     """What a person wants to know of a checkpoint years later."""
     return {
         "fingerprint": fingerprint,
+        "tokenizer_sha256": graph.tokenizer_sha256,
         "settings": settings.model_dump(mode="json"),
         "scores": report.figures(),
         "gate": decision.reason,
