@@ -34,7 +34,8 @@ LIMITS = SessionLimits(connections=2)
 SOME_ROWS = """
     INSERT INTO users (user_id) SELECT generate_series(1, 60);
     INSERT INTO posts (post_id, author_id, title, body, created_at)
-        SELECT p, p % 60 + 1, 'post ' || p, (SELECT string_agg(md5((p * 100 + w)::text), ' ') FROM generate_series(1, 13) AS w),
+        SELECT p, p % 60 + 1, 'post ' || p,
+               (SELECT string_agg(md5((p * 100 + w)::text), ' ') FROM generate_series(1, 13) AS w),
                '2025-01-01'::timestamptz + p * interval '1 h'
         FROM generate_series(1, 200) AS p;
     INSERT INTO tags (tag_id, name) SELECT t, 'tag ' || t FROM generate_series(1, 9) AS t;

@@ -103,6 +103,7 @@ def test_few_new_texts_keep_the_tokenizer_and_only_they_are_encoded(caplog: pyte
     store = MemoryObjectStore()
     first = tokenized(store, "one", posts_with(TEXTS))
     texts = ["Zanzibar!", *TEXTS[50:], *TEXTS[:19], TEXTS[7], "Samarkand, Samarkand"]
+    caplog.clear()
     with caplog.at_level(logging.INFO):
         second = tokenized(store, "two", posts_with(texts))
     assert second.tokenizer == first.tokenizer
