@@ -117,9 +117,11 @@ class TestFromBodyToAnswer:
 
 
 class TestTheKeyTypesAreThoseOfTheRelease:
-    def test_before_any_release_ids_are_integers(self, start_gateway: StartGateway) -> None:
+    def test_before_any_release_nobody_knows_what_ids_are(self, start_gateway: StartGateway) -> None:
         gateway = start_gateway(store=MemoryObjectStore(), wait_until_ready=False)
-        assert gateway.post({"user_id": UUID}).status == 422
+        assert gateway.post({"user_id": UUID}).status == 503
+        assert gateway.post({"user_id": UUID, "recent_post_ids": [1]}).status == 503
+        assert gateway.post({"user_id": 4.5}).status == gateway.post({"user_id": UUID, "k": 0}).status == 422
         eventually(lambda: gateway.post({"user_id": 42}).status == 503)
 
     def test_a_release_with_other_keys_changes_what_is_asked_answered_and_described(

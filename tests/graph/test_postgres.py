@@ -67,7 +67,7 @@ def test_every_session_has_its_timeouts(postgres_dsn: str) -> None:
     names = ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout")
     with open_snapshot(postgres_dsn, LIMITS) as sessions:
         shown = sessions.run([lambda c: [c.fetch(f"SHOW {name}")[0][0] for name in names]] * 3)
-    assert shown == [["20s", "10s", "20s"]] * 3
+    assert shown == [["20s", "10s", "2min"]] * 3
 
 
 def test_after_a_value_out_of_range_the_snapshot_goes_on(postgres_dsn: str) -> None:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from waypost.graph.merging import joined_interactions, merged, order_of_interactions
+from waypost.graph.merging import joined_interactions, merged, sorted_interactions
 from waypost.graph.sorting import order_of, order_of_keys, order_of_pairs
 from waypost.graph.tensors import NO_TIME, Interactions
 from waypost.graph.texts import to_texts
@@ -53,7 +53,7 @@ def test_pairs_are_ordered_by_the_first_and_then_the_second(pairs: list[tuple[in
 @given(SEEDS, st.integers(0, 80), st.sampled_from([(2, 3), (40, 50), (2**20, 2**20)]))
 def test_interactions_are_ordered_by_user_post_time_and_kind(seed: int, count: int, sizes: tuple[int, int]) -> None:
     rows = some_interactions(seed, count, *sizes)
-    assert_equal(rows.take(order_of_interactions(*rows.columns(), sizes[1])), lexsorted(rows))
+    assert_equal(sorted_interactions(rows, sizes[1]), lexsorted(rows))
 
 
 @given(SEEDS, st.integers(0, 80), st.integers(0, 12), st.sampled_from([(1, 1), (3, 4), (40, 50)]))

@@ -76,7 +76,7 @@ def create_app(recommender: Recommender, keys: ApiKeys, metrics: GatewayMetrics)
     )
     async def recommend(request: Request) -> Response:
         body = await request.body()
-        return await door.answer(request, lambda: parse_body(body, recommender.key_types))
+        return await door.answer(request, lambda keys: parse_body(body, keys))
 
     @app.get(
         "/recommend",
@@ -86,7 +86,7 @@ def create_app(recommender: Recommender, keys: ApiKeys, metrics: GatewayMetrics)
     )
     async def recommend_by_hand(request: Request) -> Response:
         pairs = request.query_params.multi_items()
-        return await door.answer(request, lambda: parse_parameters(pairs, recommender.key_types))
+        return await door.answer(request, lambda keys: parse_parameters(pairs, keys))
 
     @app.get(
         "/healthz", summary="The process is alive", responses={200: {"content": {JSON: {"example": {"ok": True}}}}}
@@ -115,13 +115,25 @@ def create_app(recommender: Recommender, keys: ApiKeys, metrics: GatewayMetrics)
     return app
 
 
+_Parse = Callable[[KeyTypes], RecommendRequest | RecommendParameters]
+OTHER_KEYS = (KeyTypes("text", "text"), KeyTypes("text", "integer"), KeyTypes("integer", "text"))  # a UUID is a text
+
+
+def _accepts(parse: _Parse, keys: KeyTypes) -> bool:
+    try:
+        parse(keys)
+    except InvalidRequest:
+        return False
+    return True
+
+
 class _Door:
     """From a request to its response: key, room, fields, answer, and the metrics of each."""
 
     def __init__(self, recommender: Recommender, keys: ApiKeys, metrics: GatewayMetrics) -> None:
         self._recommender, self._keys, self._metrics = recommender, keys, metrics
 
-    async def answer(self, request: Request, parse: Callable[[], RecommendRequest | RecommendParameters]) -> Response:
+    async def answer(self, request: Request, parse: _Parse) -> Response:
         arrived = time.monotonic()
         verdict = self._keys.judge(request.headers.get("authorization"))
         if verdict == "unknown":
@@ -129,7 +141,7 @@ class _Door:
         if verdict == "out of scope":
             return self._refuse(403, "this API key may not ask for recommendations")
         try:
-            asked = parse()
+            asked = self._parsed(parse)
             self._recommender.require_room()
             found = await self._recommender.recommend(asked.question(), arrived, asked.deadline_ms / MILLISECONDS)
         except InvalidRequest as invalid:
@@ -138,6 +150,14 @@ class _Door:
         except Refused as refused:
             return self._refuse(refused.status, refused.detail, {"Retry-After": str(refused.retry_after_seconds)})
         return await self._respond(found, arrived)
+
+    def _parsed(self, parse: _Parse) -> RecommendRequest | RecommendParameters:
+        try:
+            return parse(self._recommender.key_types)
+        except InvalidRequest:
+            if self._recommender.knows_keys or not any(_accepts(parse, keys) for keys in OTHER_KEYS):
+                raise
+            raise Refused(503, "no release was read yet, and only a release says what ids are", 1) from None
 
     async def _respond(self, found: Recommendation, arrived: float) -> Response:
         began = time.monotonic()

@@ -69,6 +69,11 @@ class Recommender:
         return not self.stopping and self._follower.state == "published"
 
     @property
+    def knows_keys(self) -> bool:
+        """Whether a release has said what the app's ids are."""
+        return self._follower.popular is not None
+
+    @property
     def key_types(self) -> KeyTypes:
         """What the app's ids are, by the release that this gateway follows."""
         return self._follower.key_types

@@ -40,9 +40,10 @@ class Digests:
         """The same for any partition of the same rows."""
         return int(self.rows.sum()), int(self.complete.sum()), int(self.sums.sum(dtype=np.uint64))
 
-    def complete_in(self, cells: Int64Array) -> int:
-        """Complete rows in those of the cells that are there."""
-        return int(self.complete[np.isin(self.cells, cells)].sum())
+    def counts_in(self, cells: Int64Array) -> dict[int, int]:
+        """Complete rows in each of those cells that is there."""
+        among = np.isin(self.cells, cells)
+        return dict(zip(self.cells[among].tolist(), self.complete[among].tolist(), strict=True))
 
 
 def read_digests(connection: SnapshotConnection, wire: WireSource, partition: Partition, workers: int) -> Digests:

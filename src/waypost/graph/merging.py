@@ -25,23 +25,22 @@ def joined_interactions(pieces: Sequence[Interactions]) -> Interactions:
     )
 
 
-def order_of_interactions(
-    user: NDArray[Any], post: NDArray[Any], kind: NDArray[np.uint8], created_at: Int64Array, num_posts: int
-) -> Int64Array:
-    """Row numbers by ascending user, post, time, kind: by time and then by pair, and the few ties by kind at last."""
-    by_time = order_of(created_at)
-    order = by_time[order_of_pairs(user[by_time], post[by_time], num_posts)]
-    if len(order) < 2:
-        return order
-    user, post, created_at = user[order], post[order], created_at[order]
-    tied = np.zeros(len(order), bool)
-    same = (user[1:] == user[:-1]) & (post[1:] == post[:-1]) & (created_at[1:] == created_at[:-1])
-    tied[1:] |= same
-    tied[:-1] |= same
-    at = np.flatnonzero(tied)
-    rows = order[at]
-    order[at] = rows[np.lexsort((kind[rows], created_at[at], post[at], user[at]))]
-    return order
+def sorted_interactions(rows: Interactions, num_posts: int) -> Interactions:
+    """In order: by pair first, and then only the pairs whose rows are not in order of time and kind already.
+
+    Apps append in order of time, so there are few such pairs, and every column is copied once.
+    """
+    rows = rows.take(order_of_pairs(rows.user, rows.post, num_posts))
+    time, kind = rows.created_at, rows.kind
+    same = (rows.user[1:] == rows.user[:-1]) & (rows.post[1:] == rows.post[:-1])
+    falls = (time[1:] < time[:-1]) | ((time[1:] == time[:-1]) & (kind[1:] < kind[:-1]))
+    falls &= same
+    if falls.any():
+        run = np.concatenate(([0], np.cumsum(~same)))  # rows of one pair have one number
+        unsorted = np.zeros(int(run[-1]) + 1, bool)
+        unsorted[run[1:][falls]] = True
+        _sort_stretches(rows, np.flatnonzero(unsorted[run]), num_posts)
+    return rows
 
 
 def merged(sorted_rows: Interactions, fresh: Interactions, num_posts: int) -> Interactions:
@@ -49,7 +48,7 @@ def merged(sorted_rows: Interactions, fresh: Interactions, num_posts: int) -> In
 
     Fresh rows go behind those of the same pair; then only the pairs that had rows before are sorted among themselves.
     """
-    fresh = fresh.take(order_of_interactions(fresh.user, fresh.post, fresh.kind, fresh.created_at, num_posts))
+    fresh = sorted_interactions(fresh, num_posts)
     known = pair_key(sorted_rows.user, sorted_rows.post, num_posts)
     keys = pair_key(fresh.user, fresh.post, num_posts)
     begin, end = np.searchsorted(known, keys, "left"), np.searchsorted(known, keys, "right")
@@ -64,7 +63,7 @@ def merged(sorted_rows: Interactions, fresh: Interactions, num_posts: int) -> In
     )
     met = begin < end
     if met.any():
-        _sort_stretches(both, _stretches(begin[met], place[met], end[met]))
+        _sort_stretches(both, _stretches(begin[met], place[met], end[met]), num_posts)
     return both
 
 
@@ -85,9 +84,11 @@ def _stretches(begin: Int64Array, place: Int64Array, end: Int64Array) -> Int64Ar
     return np.sort(np.concatenate([old, place]))
 
 
-def _sort_stretches(rows: Interactions, stretch: Int64Array) -> None:
-    """In place."""
+def _sort_stretches(rows: Interactions, stretch: Int64Array, num_posts: int) -> None:
+    """In place, by the least of the four columns first."""
     met = rows.take(stretch)
-    met = met.take(np.lexsort((met.kind, met.created_at, met.post, met.user)))
+    order = order_of(met.kind.astype(np.int64))
+    order = order[order_of(met.created_at[order])]
+    met = met.take(order[order_of_pairs(met.user[order], met.post[order], num_posts)])
     rows.user[stretch], rows.post[stretch] = met.user, met.post
     rows.kind[stretch], rows.created_at[stretch] = met.kind, met.created_at

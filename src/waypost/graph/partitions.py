@@ -47,7 +47,7 @@ class Partition:
     def cells_of(self, values: Int64Array) -> Int64Array:
         """Each row's cell from its key, or from its time in microseconds since 1970 or NO_TIME."""
         if self.by == "key":
-            return values >> (self.width.bit_length() - 1)
+            return values.astype(np.int64, copy=False) >> (self.width.bit_length() - 1)
         timed = np.where(values == NO_TIME, 0, values)
         return self._within(np.where(values == NO_TIME, NO_CELL, (timed - POSTGRES_EPOCH_MICROSECONDS) // self.width))
 

@@ -25,11 +25,13 @@ from waypost.errors import PostgresUnavailable, SchemaError, SettingsError, Wayp
 
 CONNECT_TIMEOUT_SECONDS = 5
 LOCK_TIMEOUT_SECONDS = 10  # a migration that holds a table longer ends this try, not the night
+IDLE_STATEMENTS = 6  # a connection may wait for so many of the longest statements of another, and for their parsing
 SILENCE_SECONDS = 15.0  # past the statement timeout, for a server that is too far gone to keep it
 # libpq notices a dead server within about 40 s even when no packet comes back.
 _LIBPQ: dict[str, Any] = {
     "connect_timeout": CONNECT_TIMEOUT_SECONDS,
     "application_name": "waypost trainer",
+    "client_encoding": "UTF8",  # whatever the database's own is
     "keepalives": 1,
     "keepalives_idle": 10,
     "keepalives_interval": 10,
@@ -157,7 +159,13 @@ class SnapshotSessions:
                 free.put(connection)
 
         with ThreadPoolExecutor(len(self._connections)) as pool:
-            return _results([pool.submit(work, task) for task in tasks])
+            futures = [pool.submit(work, task) for task in tasks]
+            try:
+                return _results(futures)
+            except BaseException:  # Ctrl-C too must not wait for a COPY to end
+                pool.shutdown(wait=False, cancel_futures=True)
+                self._cut()
+                raise
 
     def _cut(self) -> None:
         for connection in self._connections:
@@ -224,7 +232,7 @@ def _settings(limits: SessionLimits) -> str:
         for setting in (
             f"statement_timeout = {milliseconds}",
             f"lock_timeout = {LOCK_TIMEOUT_SECONDS * 1000}",
-            f"idle_in_transaction_session_timeout = {milliseconds}",
+            f"idle_in_transaction_session_timeout = {IDLE_STATEMENTS * milliseconds}",
             "timezone = 'UTC'",
             "parallel_setup_cost = 10",  # the default thinks of queries that take milliseconds
             "jit = off",  # compiling our few expressions takes longer than running them
@@ -269,6 +277,12 @@ def _mapped_errors() -> Iterator[None]:
         ) from error
     except psycopg2.errors.ReadOnlySqlTransaction as error:
         raise SchemaError(f"Postgres: {_first_line(error)}", "a mapping's SELECT only reads") from error
+    except psycopg2.errors.QueryCanceled as error:
+        raise PostgresUnavailable(
+            f"Postgres: {_first_line(error)}", "raise WAYPOST_TRAINER_STATEMENT_TIMEOUT_SECONDS if it needs that long"
+        ) from error
+    except psycopg2.errors.LockNotAvailable as error:
+        raise PostgresUnavailable(f"Postgres: {_first_line(error)}", "wait until the migration is done") from error
     except psycopg2.Error as error:
         # A backend killed in mid-COPY raises plain DatabaseError without a code, so nothing finer can be told apart.
         raise PostgresUnavailable(

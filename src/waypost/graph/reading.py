@@ -16,14 +16,14 @@ from functools import partial
 
 import numpy as np
 
-from waypost.errors import CorruptObject, EmptyGraph
+from waypost.errors import CorruptObject, EmptyGraph, SchemaError
 from waypost.graph.digests import Digests, changed_cells, coarsened, fingerprint_of, read_digests
 from waypost.graph.encoding import encode_changes
 from waypost.graph.facts import GraphRead, ReadCosts
 from waypost.graph.mapping import Mapping as SchemaMapping
 from waypost.graph.partitions import Partition, choose_partition
 from waypost.graph.postgres import SessionLimits, SnapshotConnection, SnapshotSessions, open_snapshot
-from waypost.graph.rows import SourceRows, joined_rows, parts, read_rows, require_count
+from waypost.graph.rows import SourceRows, joined_rows, parts, read_rows, require_count, require_counts
 from waypost.graph.schema import check_schema
 from waypost.graph.state import GraphState, source_facts, to_tensors
 from waypost.graph.store import (
@@ -43,6 +43,7 @@ from waypost.logs import stage
 from waypost.objects.protocols import ObjectStore
 
 logger = logging.getLogger(__name__)
+OUTGROWN = 4  # times as wide as they would be chosen tonight, from which on cells are cut anew
 WHOLE_SHARE = 0.5  # of a source's rows in changed cells, from which on it is read whole
 
 
@@ -152,6 +153,8 @@ def _find_changes(
     if previous is None:
         return _find_everything(sessions, wires, store, mapping, meter)
     before = load_digests(store, previous)
+    if not all(_can_cut(before[wire.name].partition, wire) for wire in wires):
+        return _find_everything(sessions, wires, store, mapping, meter)
     with ThreadPoolExecutor(1) as pool:
         loading = pool.submit(load_base, store, previous)
         with meter.stage("digests read"):
@@ -160,6 +163,7 @@ def _find_changes(
             cells = {name: changed_cells(before[name], digest) for name, digest in digests.items()}
             changes = _read_changes(sessions, wires, digests, cells)
             told["rows"] = sum(change.rows.count for change in changes.values())
+            digests |= _cut_anew(sessions, wires, changes, digests)
         with meter.stage("base awaited"):
             base, kept = loading.result()
     meter.cache_read_bytes = sum(entry.size for entry in previous.objects)
@@ -201,14 +205,34 @@ def _read_change(
     connection: SnapshotConnection, wire: WireSource, digests: Digests, cells: Int64Array, workers: int
 ) -> Change:
     """The rows of the changed cells; of all cells, where most have changed."""
-    expected, complete = digests.complete_in(cells), int(digests.complete.sum())
+    expected, complete = sum(digests.counts_in(cells).values()), int(digests.complete.sum())
     if expected > WHOLE_SHARE * complete:
         rows = read_rows(connection, wire, workers=workers)
         require_count(rows, complete, wire.name)
         return Change(rows)
-    rows = read_rows(connection, wire, digests.partition.condition(cells), workers, digests.partition.envelope(cells))
-    require_count(rows, expected, wire.name)
-    return Change(rows, digests.partition, cells)
+    partition = digests.partition
+    rows = read_rows(connection, wire, partition.condition(cells), workers, partition.envelope(cells))
+    require_counts(rows, partition, digests.counts_in(cells), wire.name)
+    return Change(rows, partition, cells)
+
+
+def _cut_anew(
+    sessions: SnapshotSessions, wires: list[WireSource], changes: Mapping[str, Change], digests: Mapping[str, Digests]
+) -> dict[str, Digests]:
+    """Finer digests of sources that have outgrown their cells; only what was read whole tonight can be cut anew."""
+    finer = {}
+    for wire in wires:
+        if wire.name in changes and changes[wire.name].cells is None:
+            partition = _partition(wire, changes[wire.name].rows)
+            if partition.width * OUTGROWN <= digests[wire.name].partition.width:
+                finer[wire.name] = partition
+    return _read_digests(sessions, [wire for wire in wires if wire.name in finer], finer)
+
+
+def _can_cut(partition: Partition, wire: WireSource) -> bool:
+    """Whether the column that the last night cut by is still there: a `SELECT *` gives what the table has."""
+    column = wire.column(partition.column)
+    return column is not None and (column.type == "time") == (partition.by == "time")
 
 
 def _longest_first(wires: list[WireSource]) -> list[WireSource]:
@@ -233,7 +257,10 @@ def _partition(wire: WireSource, rows: SourceRows) -> Partition:
 def _built(found: _Found, mapping: SchemaMapping) -> GraphState:
     if found.base is None:
         return build(found.changes, mapping)
-    return update(found.base, later(found.kept, found.changes), mapping)
+    try:
+        return update(found.base, later(found.kept, found.changes), mapping)
+    except SchemaError as error:  # perhaps only the sum of the nights is no graph: too many kinds, old and new
+        raise CorruptObject(f"what is kept and tonight's changes make no graph: {error.cause}") from error
 
 
 def _require_something(state: GraphState) -> None:
@@ -241,7 +268,7 @@ def _require_something(state: GraphState) -> None:
     if not users or not posts or not interactions:
         raise EmptyGraph(
             f"nothing to learn from: {users} users, {posts} posts, {interactions} interactions",
-            "run `waypost load DIR` first",
+            "run `waypost load DIR` first; with a mapping, `waypost schema check` shows what it selects",
         )
 
 

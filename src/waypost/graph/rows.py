@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from waypost.errors import PostgresUnavailable, SchemaError
 from waypost.graph.copy_format import CopiedRows, parse_rows
-from waypost.graph.partitions import POSTGRES_EPOCH_MICROSECONDS
+from waypost.graph.indexing import ABSENT, IdIndex
+from waypost.graph.partitions import POSTGRES_EPOCH_MICROSECONDS, Partition
 from waypost.graph.postgres import SnapshotConnection, ValueOutOfRange
 from waypost.graph.tensors import NO_TIME, Int64Array
 from waypost.graph.texts import Texts, joined
@@ -50,10 +51,13 @@ def read_rows(
 ) -> SourceRows:
     """The complete rows for which `condition`, over the wire's columns, and `envelope`, over the app's, hold."""
     if wire.source.role in ("interactions", "post_tags"):
+        edges = _rows(wire, condition, envelope)
+        if any(column.hashed for column in wire.ids):
+            return _read_edges(connection, wire, edges, workers, _wide)
         try:
-            return _read_edges(connection, wire, _rows(wire, condition, envelope), workers, _packed)
+            return _read_edges(connection, wire, edges, workers, _packed)
         except ValueOutOfRange:
-            return _read_edges(connection, wire, _rows(wire, condition, envelope), workers, _wide)
+            return _read_edges(connection, wire, edges, workers, _wide)
     fixed = {column.name: _WIRE_TYPES[column.type] for column in wire.columns if column.type != "text"}
     texts = [column.name for column in wire.columns if column.type == "text"]
     selected = ", ".join([*fixed, *texts])
@@ -91,10 +95,20 @@ def require_count(rows: SourceRows, expected: int, source: str) -> None:
         raise PostgresUnavailable(f"{source} gave {rows.count} rows where the server counted {expected}")
 
 
+def require_counts(rows: SourceRows, partition: Partition, expected: Mapping[int, int], source: str) -> None:
+    """The same, cell by cell: one row that left and one that came in the meantime must not make up for each other."""
+    require_count(rows, sum(expected.values()), source)
+    cells = np.array(sorted(expected), np.int64)
+    at = IdIndex(cells).rows(partition.cells_of(rows.columns[partition.column]))
+    counts = np.bincount(at[at != ABSENT], minlength=len(cells))
+    if counts.tolist() != [expected[cell] for cell in cells.tolist()]:
+        raise PostgresUnavailable(f"{source} gave other rows than the server counted")
+
+
 def _rows(wire: WireSource, condition: str, envelope: str) -> str:
     """The app's complete rows in wire types, filtered."""
     columns = ", ".join(f"{column.sql} AS {column.name}" for column in wire.columns)
-    return f"(SELECT {columns} FROM {wire.app_rows} WHERE {wire.complete} AND ({envelope})) AS wire WHERE {condition}"
+    return f"(SELECT {columns} FROM {wire.app_rows} WHERE {wire.complete} AND ({envelope})) AS wire WHERE ({condition})"
 
 
 _EdgeIds = Callable[[WireSource], tuple[dict[str, str], dict[str, str]]]  # -> (name -> SQL, name -> dtype)
@@ -118,7 +132,7 @@ def _read_edges(connection: SnapshotConnection, wire: WireSource, rows: str, wor
     listed = ", ".join(f"{sql} AS {name}" for name, sql in selected.items())
     copied = parse_rows(connection.copy_binary(f"SELECT {listed} FROM {rows}", workers), types)
     found = _as_source_rows(_unpacked(copied, wire))  # the bytes themselves, the most of it all, are let go by now
-    return _with_kind_names(connection, wire, found) if "kind" in selected else found
+    return _with_kind_names(connection, wire, found, rows) if "kind" in selected else found
 
 
 def _unpacked(copied: CopiedRows, wire: WireSource) -> CopiedRows:
@@ -150,11 +164,11 @@ def _unix_microseconds(postgres_time: Int64Array) -> Int64Array:
     return times
 
 
-def _with_kind_names(connection: SnapshotConnection, wire: WireSource, rows: SourceRows) -> SourceRows:
-    """Hashes of kinds as positions in a list of their names, ascending."""
+def _with_kind_names(connection: SnapshotConnection, wire: WireSource, rows: SourceRows, selected: str) -> SourceRows:
+    """Hashes of kinds as positions in a list of their names, ascending; `selected` is where the rows came from."""
     codes = rows.columns["kind"]
     known = _distinct(codes)
-    names = [_name_of(connection, wire, int(code)) for code in known]
+    names = [_name_of(connection, wire, int(code), selected) for code in known]
     order = sorted(range(len(names)), key=names.__getitem__)
     kind = np.zeros(rows.count, np.uint8)
     for position, index in enumerate(order):
@@ -174,11 +188,8 @@ def _distinct(codes: Int64Array) -> list[np.int64]:
     return found
 
 
-def _name_of(connection: SnapshotConnection, wire: WireSource, code: int) -> str:
-    kind = wire.column("kind")
-    assert kind is not None
-    rows = wire.rows([("kind", kind.sql)])
-    found = connection.fetch(f'SELECT kind FROM {rows} WHERE hashtextextended(kind COLLATE "C", 0) = {code} LIMIT 1')
+def _name_of(connection: SnapshotConnection, wire: WireSource, code: int, selected: str) -> str:
+    found = connection.fetch(f'SELECT kind FROM {selected} AND hashtextextended(kind COLLATE "C", 0) = {code} LIMIT 1')
     if not found:
         raise PostgresUnavailable(f"{wire.name} has a kind that it does not have")
     return str(found[0][0])

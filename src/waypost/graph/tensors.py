@@ -123,7 +123,9 @@ def _sorted_pairs(row: NDArray[Any], column: NDArray[Any], bits: int) -> Int64Ar
 
 def _to_csr(pair: Int64Array, bits: int, num_rows: int) -> Csr:
     indptr = np.searchsorted(pair, np.arange(num_rows + 1, dtype=np.int64) << bits)
-    return Csr(indptr, (pair & ((1 << bits) - 1)).astype(np.int32))
+    column = pair.astype(np.int32)  # the lower half, in which the column is
+    column &= (1 << bits) - 1
+    return Csr(indptr, column)
 
 
 def pair_key(user: NDArray[Any], post: NDArray[Any], num_posts: int) -> Int64Array:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from waypost.errors import SchemaError
 from waypost.graph.indexing import ABSENT, IdIndex, is_among
 from waypost.graph.mapping import Mapping, Source
-from waypost.graph.merging import joined_interactions, merged, order_of_interactions
+from waypost.graph.merging import joined_interactions, merged, sorted_interactions
 from waypost.graph.partitions import Partition
 from waypost.graph.rows import MAX_KINDS, SourceRows, joined_rows
 from waypost.graph.sorting import distinct, order_of_keys, order_of_pairs
@@ -150,7 +150,8 @@ def _distinct(ids: Int64Array, keys: Texts | None, order: Int64Array, id_column:
     """The order without repeated users; a post or tag that is given twice has two truths, which is refused."""
     ordered = ids[order]
     repeated = np.flatnonzero(ordered[1:] == ordered[:-1]) + 1
-    if keys is not None and len(distinct(ids)) < len(ids) - len(repeated):
+    differ = keys is not None and any(keys.raw(order[row]) != keys.raw(order[row - 1]) for row in repeated)
+    if differ or (keys is not None and len(distinct(ids)) < len(ids) - len(repeated)):
         raise SchemaError(f"two different values of {id_column} have the same 64-bit hash", "map integer keys")
     if len(repeated) and id_column != "user_id":
         raise SchemaError(f"the SELECT gives {len(repeated)} values of {id_column} twice", "make it give each once")
@@ -223,23 +224,24 @@ def _sorted(kept: Interactions, fresh: Interactions, num_posts: int) -> Interact
         return kept
     if len(fresh) < MERGED_SHARE * len(kept):
         return merged(kept, fresh, num_posts)
-    together = joined_interactions([kept, fresh])
-    return together.take(order_of_interactions(*together.columns(), num_posts))
+    return sorted_interactions(joined_interactions([kept, fresh]), num_posts)
 
 
 def _merged_kinds(old: Kinds, changed: MappingType[Source, Change]) -> Kinds:
     """Old kinds and those of the fresh rows; unused ones go in the end."""
-    fresh = {
-        (kind, source.name)
-        for source, change in changed.items()
-        for kind in ((source.kind,) if source.kind is not None else change.rows.kind_names or ("",))
-    }
+    fresh = {(kind, source.name) for source, change in changed.items() for kind in _kind_names(source, change.rows)}
     kinds = tuple(sorted({*old, *fresh}))
     if len(kinds) > MAX_KINDS:
         raise SchemaError(
             f"there are {len(kinds)} kinds of interactions, at most {MAX_KINDS} are read", "map some together"
         )
     return kinds
+
+
+def _kind_names(source: Source, rows: SourceRows) -> tuple[str, ...]:
+    if not rows.count:
+        return ()
+    return (source.kind,) if source.kind is not None else rows.kind_names or ("",)
 
 
 def _kept_interactions(
@@ -304,7 +306,7 @@ def _found(rows: OrphanInteractions, users: Arrangement, posts: Arrangement) -> 
 
 def _as_orphans(source: Source, rows: SourceRows, kinds: Kinds) -> OrphanInteractions:
     """Fresh rows; whether they are orphans is still to be seen."""
-    names = (source.kind,) if source.kind is not None else rows.kind_names or ("",)
+    names = _kind_names(source, rows)
     kind = rows.columns.get("kind", np.zeros(rows.count, np.uint8))
     own: Kinds = tuple((name, source.name) for name in names)
     return OrphanInteractions(

@@ -27,6 +27,7 @@ class WireColumn:
     name: str
     type: WireType
     sql: str  # over the SELECT's own columns
+    hashed: bool = False  # an id that is the hash of a text or UUID: any 64 bits
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ def wire_columns(
     keys: dict[str, KeyType] = {"user_id": user_key, "author_id": user_key, "post_id": post_key, "tag_id": tag_key}
 
     def identity(name: str) -> WireColumn:
-        return WireColumn(name, "id", key_sql(name, keys[name]))
+        return WireColumn(name, "id", key_sql(name, keys[name]), hashed=keys[name] != "integer")
 
     def key_text(name: str) -> list[WireColumn]:
         if keys[name] == "integer":

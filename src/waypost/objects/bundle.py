@@ -17,6 +17,7 @@ from waypost.objects.protocols import ObjectStore
 
 MANIFEST = "manifest.json"
 REMEDY = "make it again with `waypost night`, or go back with `waypost release rollback`"
+PUT_ATTEMPTS = 3  # somebody may write, or remove, the same key between our looks
 CONCURRENT_TRANSFERS = 8  # enough to hide S3's latency, few enough for one connection pool
 
 
@@ -106,9 +107,14 @@ def load_files(
 
 
 def put_or_heal(store: ObjectStore, key: str, body: bytes) -> None:
-    """Write once; what an interrupted writer left under the key is replaced when it differs."""
-    if store.put_new(key, body):
-        return
-    found = store.get(key)
-    if found is not None and found.body != body and not store.put_if(key, body, found.etag):
-        raise CorruptObject(f"{key} was written by somebody else meanwhile", "run the verb again")
+    """Write once; what an interrupted writer left under the key is replaced.
+
+    By the same bytes too: that makes them young again, and only what is old and nobody's is ever tidied away.
+    """
+    for _ in range(PUT_ATTEMPTS):
+        if store.put_new(key, body):
+            return
+        found = store.get(key)
+        if found is not None and store.put_if(key, body, found.etag):
+            return
+    raise CorruptObject(f"{key} was written by somebody else meanwhile", "run the verb again")
