@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from waypost.errors import PostgresUnavailable, SchemaError
-from waypost.graph.copy_format import CopiedRows, parse_rows
+from waypost.graph.copy_format import BLOCK_ROWS, CopiedRows, parse_rows
 from waypost.graph.indexing import ABSENT, IdIndex
 from waypost.graph.partitions import POSTGRES_EPOCH_MICROSECONDS, Partition
 from waypost.graph.postgres import SnapshotConnection, ValueOutOfRange
@@ -140,8 +140,11 @@ def _unpacked(copied: CopiedRows, wire: WireSource) -> CopiedRows:
     if "pair" not in copied.fixed:
         return copied
     pair = copied.fixed["pair"]
-    second = pair.astype(np.int32)  # the lower half, with its sign
-    first = ((pair - second) >> 32).astype(np.int32)
+    first, second = np.empty(copied.count, np.int32), np.empty(copied.count, np.int32)
+    for start in range(0, copied.count, BLOCK_ROWS):
+        block = slice(start, start + BLOCK_ROWS)
+        second[block] = pair[block].astype(np.int32)  # the lower half, with its sign
+        first[block] = (pair[block] - second[block]) >> 32
     names = (column.name for column in wire.ids)
     ids = dict(zip(names, (first, second), strict=True))
     return CopiedRows(copied.count, {**ids, **{n: v for n, v in copied.fixed.items() if n != "pair"}}, copied.texts)
@@ -158,9 +161,11 @@ def _as_source_rows(copied: CopiedRows) -> SourceRows:
 
 def _unix_microseconds(postgres_time: Int64Array) -> Int64Array:
     """NO_TIME for both infinities, and for the end of Postgres' calendar, which int64 does not reach from 1970."""
-    missing = (postgres_time == NO_TIME) | (postgres_time > _LAST)
-    times: Int64Array = postgres_time + POSTGRES_EPOCH_MICROSECONDS
-    times[missing] = NO_TIME
+    times = np.empty_like(postgres_time)
+    for start in range(0, len(times), BLOCK_ROWS):
+        block = postgres_time[start : start + BLOCK_ROWS]
+        missing = (block == NO_TIME) | (block > _LAST)
+        times[start : start + BLOCK_ROWS] = np.where(missing, NO_TIME, block + POSTGRES_EPOCH_MICROSECONDS)
     return times
 
 
@@ -171,20 +176,25 @@ def _with_kind_names(connection: SnapshotConnection, wire: WireSource, rows: Sou
     names = [_name_of(connection, wire, int(code), selected) for code in known]
     order = sorted(range(len(names)), key=names.__getitem__)
     kind = np.zeros(rows.count, np.uint8)
-    for position, index in enumerate(order):
-        kind[codes == known[index]] = position
+    for start in range(0, rows.count, BLOCK_ROWS):
+        block = codes[start : start + BLOCK_ROWS]
+        for position, index in enumerate(order):
+            kind[start : start + BLOCK_ROWS][block == known[index]] = position
     return SourceRows(rows.count, {**rows.columns, "kind": kind}, rows.texts, tuple(names[i] for i in order))
 
 
 def _distinct(codes: Int64Array) -> list[np.int64]:
     """The few different values of a long column: each pass takes one away, which beats sorting them all."""
     found: list[np.int64] = []
-    rest = codes
-    while len(rest):
-        found.append(rest[0])
-        if len(found) > MAX_KINDS:
-            raise SchemaError(f"there are more than {MAX_KINDS} kinds of interactions", "map some together")
-        rest = rest[rest != rest[0]]
+    for start in range(0, len(codes), BLOCK_ROWS):
+        rest = codes[start : start + BLOCK_ROWS]
+        for code in found:
+            rest = rest[rest != code]
+        while len(rest):
+            found.append(rest[0])
+            if len(found) > MAX_KINDS:
+                raise SchemaError(f"there are more than {MAX_KINDS} kinds of interactions", "map some together")
+            rest = rest[rest != rest[0]]
     return found
 
 
