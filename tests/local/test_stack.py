@@ -9,6 +9,7 @@ import socket
 import stat
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from pathlib import Path
@@ -239,10 +240,20 @@ def test_secrets_and_addresses_are_private_files(local_dir: Path) -> None:
     assert [key["id"] for key in keys] == ["k1"]
 
 
+def listening() -> set[tuple[str, ...]]:
+    """(address, port) of every listening socket, in the kernel's hexadecimal."""
+    lines = [line.split() for name in ("tcp", "tcp6") for line in Path(f"/proc/net/{name}").read_text().splitlines()]
+    return {tuple(line[1].split(":")) for line in lines if line[3] == LISTENING}
+
+
 def test_every_server_listens_on_loopback_only(embedded_stack: EmbeddedStack, stack_folders: Path) -> None:
     ours = {f"{port:04X}" for port in stack.read_ports(stack_folders / "session").values()}
-    sockets = Path("/proc/net/tcp").read_text().splitlines()[1:] + Path("/proc/net/tcp6").read_text().splitlines()[1:]
-    addresses = [line.split()[1].split(":") for line in sockets if line.split()[3] == LISTENING]
+    addresses: set[tuple[str, ...]] = set()
+    for _ in range(20):  # the kernel writes this table in pieces, and may leave a line out when sockets come and go
+        addresses |= listening()
+        if ours <= {port for _, port in addresses}:
+            break
+        time.sleep(0.05)
     assert {address for address, port in addresses if port in ours} <= LOOPBACK_ADDRESSES
     assert {port for _, port in addresses if port in ours} == ours
 
