@@ -26,11 +26,10 @@ from waypost.graph.explanation import (
 from waypost.graph.mapping import Mapping
 from waypost.graph.partitions import (
     FINEST_MICROSECONDS,
-    LARGEST_WIDTH,
-    MIN_CELL_ROWS,
     NO_CELL,
     TARGET_CELLS,
     Partition,
+    most_cells,
 )
 from waypost.graph.plans import Plan, plan_of
 from waypost.graph.postgres import SessionLimits, SnapshotConnection, open_snapshot
@@ -237,17 +236,17 @@ def _fine_partition(connection: SnapshotConnection, wire: WireSource) -> Partiti
     rows = wire.rows([("at", column.sql)])
     ((low, high),) = connection.fetch(f"SELECT min({bound}), max({bound}) FROM {rows} WHERE {kept}")
     span = (high - low) * (1e6 if by_time else 1) if low is not None else 0
-    width = FINEST_MICROSECONDS if by_time else 1
-    while width * MOST_FIRST_CELLS < span and width < LARGEST_WIDTH:
-        width *= 2
-    return Partition("time" if by_time else "key", column.name, width)
+    partition = Partition("time" if by_time else "key", column.name, FINEST_MICROSECONDS if by_time else 1)
+    while partition.width * MOST_FIRST_CELLS < span and not partition.is_widest:
+        partition = partition.coarser()
+    return partition
 
 
 def _settled(fine: Digests) -> Digests:
     """The same rows in about as many cells as the first night chooses; sums of hashes are left behind."""
-    most = min(TARGET_CELLS, max(1, int(fine.complete.sum()) // MIN_CELL_ROWS))
+    most = most_cells(int(fine.complete.sum()))
     partition, cells, complete = fine.partition, fine.cells[fine.complete > 0], fine.complete[fine.complete > 0]
-    while len(cells) > most and partition.width < LARGEST_WIDTH:
+    while len(cells) > most and not partition.is_widest:
         cells, place = np.unique(partition.coarsened(cells), return_inverse=True)
         complete = np.bincount(place, complete).astype(np.int64)
         partition = partition.coarser()

@@ -95,6 +95,10 @@ class Partition:
         start, end = (f"{self._instant(int(cell))}::timestamptz" for cell in (cells[0], cells[-1] + 1))  # not ::date
         return f'app."{self.column}" >= {start} AND app."{self.column}" < {end}'
 
+    @property
+    def is_widest(self) -> bool:
+        return self.width >= (LARGEST_MICROSECONDS if self.by == "time" else LARGEST_WIDTH)
+
     def coarser(self) -> Partition:
         return replace(self, width=self.width * 2)
 
@@ -110,13 +114,16 @@ class Partition:
         return f"'J{_JULIAN_DAY_2000 + days} {clock}+00'"
 
 
+def most_cells(num_rows: int) -> int:
+    """Into how many a source of so many rows is cut at first."""
+    return min(TARGET_CELLS, max(1, num_rows // MIN_CELL_ROWS))
+
+
 def choose_partition(by: Literal["time", "key"], column: str, values: Int64Array) -> Partition:
     """The finest cells, doubling from the finest allowed, that are neither too many nor too empty for these rows."""
     partition = Partition(by, column, FINEST_MICROSECONDS if by == "time" else 1)
-    largest = LARGEST_MICROSECONDS if by == "time" else LARGEST_WIDTH
     cells = distinct(partition.cells_of(values))
-    most = min(TARGET_CELLS, max(1, len(values) // MIN_CELL_ROWS))
-    while len(cells) > most and partition.width < largest:
+    while len(cells) > most_cells(len(values)) and not partition.is_widest:
         cells = distinct_of_sorted(partition.coarsened(cells))
         partition = partition.coarser()
     return partition

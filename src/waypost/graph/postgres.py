@@ -96,9 +96,6 @@ class SnapshotConnection:
         self.bytes_read += len(received)
         return received
 
-    def close(self) -> None:
-        self._connection.close()
-
     def cut(self) -> None:
         """End whatever waits on this connection, from another thread, whether or not the server still answers."""
         _cut(self._connection)
