@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import psycopg2
 
-RECENT = "8 days"  # 2.2 % of the world's year
+RECENT = "8 days"  # 4 % of the rows of a growing world of a year
 DELETED_SHARE, UPDATED_SHARE, INSERTED_SHARE = 0.0025, 0.0025, 0.005  # 5,000 + 5,000 + 10,000 of 2 M
 POSTS_PER_INTERACTION = 1 / 20_000  # edited, and as many added
 

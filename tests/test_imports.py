@@ -14,7 +14,19 @@ DOOR = {"cli", "commands"}
 PROCESSES = {"trainer", "exporter", "gateway", "worker"}
 LOCAL = {"local"}  # the embedded stack: it may use nouns, nobody but the door may use it
 NOUNS = {"graph", "model", "release", "queueing", "objects"}
-BASICS = {"announcing", "settings", "errors", "metrics", "logs", "clock", "questions", "stages", "faults", "limits"}
+BASICS = {
+    "announcing",
+    "memory",
+    "settings",
+    "errors",
+    "metrics",
+    "logs",
+    "clock",
+    "questions",
+    "stages",
+    "faults",
+    "limits",
+}
 NOUN_MAY_IMPORT = {
     "objects": set(),
     "queueing": set(),

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from waypost import logs
 from waypost.commands import build_parser
 from waypost.errors import WaypostError
+from waypost.memory import keep_freed_memory
 from waypost.settings import (
     CacheSettings,
     EmbeddedStack,
@@ -134,7 +135,7 @@ def _schema_check(options: argparse.Namespace, environ: Mapping[str, str]) -> in
 def _trainer(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
     settings = read_settings(TrainerSettings, environ)
     parts = read_parts(environ, ["postgres", "s3"])
-    _let_threads_sleep()
+    _prepare_for_bulk_work()
     mapping = _read_mapping(environ)
     from waypost.trainer.run import run  # torch takes seconds: what is missing was said before
 
@@ -145,7 +146,7 @@ def _trainer(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
 def _exporter(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
     settings = read_settings(ExporterSettings, environ)
     parts = read_parts(environ, ["s3", "triton"])
-    _let_threads_sleep()
+    _prepare_for_bulk_work()
     from waypost.exporter.run import RepositoryWish, run
 
     wish = RepositoryWish(options.repository, options.target_device) if options.repository else None
@@ -162,7 +163,7 @@ def _run_night(options: argparse.Namespace, environ: Mapping[str, str]) -> str:
     trainer, exporter = read_settings(TrainerSettings, environ), read_settings(ExporterSettings, environ)
     parts = read_parts(environ, ["postgres", "s3", "triton"])
     mapping = _read_mapping(environ)
-    _let_threads_sleep()
+    _prepare_for_bulk_work()
     from waypost.exporter.run import RepositoryWish
     from waypost.exporter.run import run as run_exporter
     from waypost.trainer.run import run as run_trainer
@@ -184,13 +185,14 @@ def _read_mapping(environ: Mapping[str, str]) -> SchemaMapping:
     return read_mapping(read_shared(environ).mapping_file)
 
 
-def _let_threads_sleep() -> None:
-    """OpenMP's threads wait by spinning unless told otherwise before torch is imported.
+def _prepare_for_bulk_work() -> None:
+    """Before torch is imported and threads start.
 
-    Beside one other busy process on two cores a training step then takes many times as long; sleeping costs a quarter
-    on a machine of its own (docs/experiments.md).
+    OpenMP's threads wait by spinning unless told otherwise. Beside one other busy process on two cores a training step
+    then takes many times as long; sleeping costs a quarter on a machine of its own (docs/experiments.md).
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    keep_freed_memory()
 
 
 def _gateway(options: argparse.Namespace, environ: Mapping[str, str]) -> int:

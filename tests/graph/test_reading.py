@@ -10,6 +10,7 @@ import pytest
 
 from tests.graph.truth import bytes_of
 from waypost.errors import EmptyGraph, PostgresUnavailable, SchemaError
+from waypost.graph import reading
 from waypost.graph.facts import GraphRead, SourceFacts
 from waypost.graph.mapping import DEFAULT
 from waypost.graph.postgres import SessionLimits, open_snapshot
@@ -217,3 +218,19 @@ def test_rows_that_point_nowhere_are_left_out_and_counted(execute: Execute, post
     assert found.sources["interactions"] == SourceFacts(rows=6, null_ids=0, orphans=2)
     assert found.sources["posts"] == SourceFacts(rows=3, null_ids=0, orphans=1)
     assert len(found.tensors.interactions) == 4
+
+
+@pytest.mark.parametrize("most_grouped_rows", [0, 2, 500_000])
+def test_changed_rows_are_the_same_as_arrays_and_one_by_one(
+    execute: Execute, postgres_dsn: str, monkeypatch: pytest.MonkeyPatch, most_grouped_rows: int
+) -> None:
+    monkeypatch.setattr(reading, "MOST_GROUPED_ROWS", most_grouped_rows)
+    execute(GRAPH)
+    execute("INSERT INTO interactions SELECT 7, 3, 'old', '2020-01-01'::timestamptz - n * interval '1 day' "
+            "FROM generate_series(1, 40) AS n")  # fmt: skip
+    store = MemoryObjectStore()
+    read_graph(postgres_dsn, store, DEFAULT, LIMITS)
+    execute("INSERT INTO interactions VALUES (7, 3, 'new', '2020-01-01 00:00:01'), (7, -5, NULL, '2020-01-01')")
+    again = read_graph(postgres_dsn, store, DEFAULT, LIMITS)
+    assert "changes read" in again.costs.seconds
+    assert bytes_of(again.tensors) == bytes_of(read(postgres_dsn).tensors)

@@ -15,13 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from waypost.errors import SchemaError
+from waypost.graph.blocks import blocks
 from waypost.graph.texts import Int64Array, Texts
 
 _SIGNATURE = b"PGCOPY\n\xff\r\n\0"
 _HEADER_BYTES = len(_SIGNATURE) + 8  # flags and the length of the header's extension
 _TRAILER = b"\xff\xff"
-_LENGTH = struct.Struct(">i")
-BLOCK_ROWS = 65_536  # of some 40 bytes: they stay in the processor's cache while all columns are taken out
+_LENGTH, _FIELD_COUNT = struct.Struct(">i"), struct.Struct(">h")
+_ARRAY = struct.Struct(">6i")  # its length in bytes, then dimensions, flags, type of the elements, size, lower bound
 _REMEDY = "run `waypost night` again"
 
 
@@ -53,6 +54,43 @@ def parse_rows(data: bytes | memoryview, fixed: Mapping[str, str], texts: Sequen
     return CopiedRows(len(rows), _columns(rows, fixed, texts), found)
 
 
+def parse_arrays(data: bytes | memoryview, fixed: Mapping[str, str]) -> CopiedRows:
+    """Rows that came in groups, every column of a group as one array: `SELECT array_agg(…), … GROUP BY …`.
+
+    As parse_rows, and for the client ten times cheaper: a COPY row costs by itself, however few bytes it is.
+    """
+    body, at = _body(data), 0
+    columns: dict[str, list[NDArray[Any]]] = {name: [] for name in fixed}
+    try:
+        while at < len(body):
+            (field_count,) = _FIELD_COUNT.unpack_from(body, at)
+            at += _FIELD_COUNT.size
+            if field_count != len(fixed):
+                raise SchemaError("a group of the snapshot has another number of columns", _REMEDY)
+            for name, dtype in fixed.items():
+                length, dimensions, _, _, size, _ = _ARRAY.unpack_from(body, at)
+                element = np.dtype([("length", ">i4"), ("value", dtype)])
+                if dimensions != 1 or length != _ARRAY.size - _LENGTH.size + size * element.itemsize:
+                    raise SchemaError(f"column {name} of the snapshot holds a NULL", _REMEDY)
+                elements = np.frombuffer(body, element, size, at + _ARRAY.size)
+                if (elements["length"] != np.dtype(dtype).itemsize).any():
+                    raise SchemaError(f"column {name} of the snapshot holds a NULL", _REMEDY)
+                columns[name].append(elements["value"])
+                at += _LENGTH.size + length
+    except (struct.error, ValueError):
+        raise SchemaError("a group of the snapshot is cut", _REMEDY) from None
+    whole = {name: np.concatenate(_native(columns[name], dtype)) for name, dtype in fixed.items()}
+    counts = {len(column) for column in whole.values()}
+    if len(counts) != 1:
+        raise SchemaError("the columns of a group of the snapshot are not of one length", _REMEDY)
+    return CopiedRows(counts.pop(), whole, {})
+
+
+def _native(pieces: Sequence[NDArray[Any]], dtype: str) -> list[NDArray[Any]]:
+    native = np.dtype(dtype).newbyteorder("=")
+    return [np.zeros(0, native), *(piece.astype(native) for piece in pieces)]
+
+
 def _body(data: bytes | memoryview) -> memoryview:
     view = memoryview(data)
     if (
@@ -75,16 +113,15 @@ def _row_type(fixed: Mapping[str, str], texts: Sequence[str]) -> np.dtype[np.voi
 
 
 def _columns(rows: NDArray[Any], fixed: Mapping[str, str], texts: Sequence[str]) -> dict[str, NDArray[Any]]:
-    """A block of rows at a time, so that nothing but the columns themselves asks for new memory."""
     columns = {name: np.empty(len(rows), np.dtype(dtype).newbyteorder("=")) for name, dtype in fixed.items()}
-    for start in range(0, len(rows), BLOCK_ROWS):
-        block = rows[start : start + BLOCK_ROWS]
-        if (block["field_count"] != len(fixed) + len(texts)).any():
+    for block in blocks(len(rows)):
+        taken = rows[block]
+        if (taken["field_count"] != len(fixed) + len(texts)).any():
             raise SchemaError("a row of the snapshot has another number of columns", _REMEDY)
         for name, dtype in fixed.items():
-            if (block[f"length of {name}"] != np.dtype(dtype).itemsize).any():
+            if (taken[f"length of {name}"] != np.dtype(dtype).itemsize).any():
                 raise SchemaError(f"column {name} of the snapshot holds a NULL", _REMEDY)
-            columns[name][start : start + BLOCK_ROWS] = block[name]
+            columns[name][block] = taken[name]
     return columns
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from waypost.graph.blocks import blocks
 from waypost.graph.tensors import Int32Array, Int64Array
 
 ABSENT = -1
@@ -33,10 +34,12 @@ class IdIndex:
     def rows(self, wanted: NDArray[Any]) -> Int32Array:
         """[len(wanted)] the row of each id, ABSENT where there is none."""
         if self._table is not None:
-            outside = len(self._table) - 1
-            with np.errstate(over="ignore"):
-                at = (wanted.astype(np.int64, copy=False) - self._low).view(np.uint64)  # below low wraps to huge
-            rows: Int32Array = self._table[np.minimum(at, np.uint64(outside)).view(np.int64)]
+            outside = np.uint64(len(self._table) - 1)
+            rows = np.empty(len(wanted), np.int32)
+            for block in blocks(len(wanted)):
+                at = wanted[block].astype(np.int64)
+                at -= self._low  # an id below the lowest wraps to a huge one
+                rows[block] = self._table[np.minimum(at.view(np.uint64), outside).view(np.int64)]
             return rows
         assert self._order is not None
         place = np.searchsorted(self._sorted, wanted)

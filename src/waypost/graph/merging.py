@@ -36,7 +36,9 @@ def sorted_interactions(rows: Interactions, num_posts: int) -> Interactions:
     falls = (time[1:] < time[:-1]) | ((time[1:] == time[:-1]) & (kind[1:] < kind[:-1]))
     falls &= same
     if falls.any():
-        run = np.concatenate(([0], np.cumsum(~same)))  # rows of one pair have one number
+        run = np.concatenate(
+            ([0], np.cumsum(~same, dtype=np.int32)), dtype=np.int32
+        )  # rows of one pair have one number
         unsorted = np.zeros(int(run[-1]) + 1, bool)
         unsorted[run[1:][falls]] = True
         _sort_stretches(rows, np.flatnonzero(unsorted[run]), num_posts)

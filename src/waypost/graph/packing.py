@@ -8,17 +8,18 @@ the row pointers of CSR included."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from waypost.graph.blocks import blocks
 from waypost.graph.tensors import NO_TIME, Int64Array
 
 Arrays = dict[str, NDArray[Any]]
 UInt64Array = NDArray[np.uint64]
-_PLANES = (32, 16, 8)  # whole machine words; what is left of a width is 4, 2 and 1 bits
+# What is left of a width besides whole machine words is 4, 2 and 1 bits.
 _WORDS: dict[int, type[np.unsignedinteger[Any]]] = {32: np.uint32, 16: np.uint16, 8: np.uint8}
 _UNITS = (1_000_000, 1_000, 1)  # seconds, milliseconds, microseconds: what apps' clocks give
 
@@ -27,32 +28,43 @@ def pack_ints(values: NDArray[Any]) -> Arrays:
     """Any int64, NO_TIME among them."""
     values = values.astype(np.int64, copy=False)
     missing = values == NO_TIME
-    packed: Arrays = {}
-    if missing.any():
+    some_missing = bool(missing.any())
+    present = values[~missing] if some_missing else values
+    low, top = (int(present.min()), int(present.max())) if len(present) else (0, 0)
+
+    def offsets(block: slice) -> UInt64Array:
+        found = values[block].view(np.uint64) - np.uint64(low % 2**64)
+        if some_missing:
+            found[missing[block]] = 0
+        return found
+
+    unit = _unit(offsets, len(values), top - low)
+    width = ((top - low) // unit).bit_length()
+    planes = _Planes(len(values), width)
+    for block in blocks(len(values)):
+        found = offsets(block)
+        if unit > 1:
+            found //= np.uint64(unit)
+        planes.put(block, found)
+    packed: Arrays = {"head": np.array([len(values), low, unit, width], np.int64)}
+    if some_missing:
         packed["missing"] = np.packbits(missing)
-        values = np.where(missing, values[~missing].min(initial=np.iinfo(np.int64).max), values)
-    low = int(values.min(initial=np.iinfo(np.int64).max)) if not missing.all() else 0
-    offsets = np.where(missing, 0, values).view(np.uint64) - np.uint64(low % 2**64) if len(values) else _no_bits()
-    offsets = np.where(missing, np.uint64(0), offsets)
-    unit = _unit(offsets)
-    if unit > 1:
-        offsets //= np.uint64(unit)
-    width = int(offsets.max(initial=0)).bit_length()
-    packed["head"] = np.array([len(values), low, unit, width], np.int64)
-    return packed | _planes(offsets, width)
+    return packed | planes.arrays
 
 
 def unpack_ints(packed: Mapping[str, NDArray[Any]]) -> Int64Array:
     """The inverse of pack_ints."""
     count, low, unit, width = (int(number) for number in packed["head"])
-    values = _from_planes(packed, count, width)
-    if unit > 1:
+    missing = np.unpackbits(packed["missing"], count=count).view(bool) if "missing" in packed else None
+    planes = _Planes.of(packed, count, width)
+    found = np.empty(count, np.int64)
+    for block in blocks(count):
+        values = planes.get(block)
         values *= np.uint64(unit)
-    if low:
         values += np.uint64(low % 2**64)
-    found = values.view(np.int64)
-    if "missing" in packed:
-        found[np.unpackbits(packed["missing"], count=count).view(bool)] = NO_TIME
+        found[block] = values.view(np.int64)
+        if missing is not None:
+            found[block][missing[block]] = NO_TIME
     return found
 
 
@@ -62,10 +74,12 @@ def pack_ascending(keys: Int64Array) -> Arrays:
     top = int(keys[-1]) if count else 0
     width = max(0, ((top + 1) // max(count, 1)).bit_length() - 1)
     marks = np.zeros((top >> width) + count + 1, bool)
-    marks[(keys >> width) + np.arange(count)] = True
-    lower = (keys & ((1 << width) - 1)).view(np.uint64)
+    planes = _Planes(count, width)
+    for block in blocks(count):
+        marks[(keys[block] >> width) + np.arange(block.start, block.stop)] = True
+        planes.put(block, (keys[block] & ((1 << width) - 1)).view(np.uint64))
     packed: Arrays = {"head": np.array([count, width, len(marks)], np.int64), "upper": np.packbits(marks)}
-    return packed | _planes(lower, width)
+    return packed | planes.arrays
 
 
 def unpack_ascending(packed: Mapping[str, NDArray[Any]]) -> Int64Array:
@@ -74,9 +88,12 @@ def unpack_ascending(packed: Mapping[str, NDArray[Any]]) -> Int64Array:
     marked = np.flatnonzero(np.unpackbits(packed["upper"], count=length).view(bool))
     if len(marked) != count:
         raise ValueError(f"{len(marked)} numbers where the head says {count}")
-    marked -= np.arange(count)
-    marked <<= width
-    marked |= _from_planes(packed, count, width).view(np.int64)
+    planes = _Planes.of(packed, count, width)
+    for block in blocks(count):
+        upper = marked[block]
+        upper -= np.arange(block.start, block.stop)
+        upper <<= width
+        upper |= planes.get(block).view(np.int64)
     return marked
 
 
@@ -90,15 +107,44 @@ def under(name: str, arrays: Mapping[str, NDArray[Any]]) -> Arrays:
     return {key[len(start) :]: array for key, array in arrays.items() if key.startswith(start)}
 
 
-def _no_bits() -> UInt64Array:
-    return np.zeros(0, np.uint64)
-
-
-def _unit(offsets: UInt64Array) -> int:
+def _unit(offsets: Callable[[slice], UInt64Array], count: int, span: int) -> int:
+    """The largest unit that divides all offsets, of which the largest is `span`."""
     for unit in _UNITS:
-        if unit == 1 or (int(offsets.max(initial=0)) >= unit and not (offsets % np.uint64(unit)).any()):
+        if unit == 1 or (span >= unit and not any((offsets(block) % np.uint64(unit)).any() for block in blocks(count))):
             return unit
     return 1
+
+
+class _Planes:
+    """The bits of `count` values of `width` bits each, which come and go a block at a time."""
+
+    def __init__(self, count: int, width: int) -> None:
+        self._pieces = _pieces(width)
+        self.arrays: Arrays = {f"bits{at}": _empty_plane(count, plane) for plane, at in self._pieces}
+
+    @classmethod
+    def of(cls, packed: Mapping[str, NDArray[Any]], count: int, width: int) -> _Planes:
+        """Those of what was packed. Raises ValueError when they are not as long as they should be."""
+        planes = cls(0, width)
+        planes.arrays = {f"bits{at}": packed[f"bits{at}"] for _, at in planes._pieces}
+        for plane, at in planes._pieces:
+            if planes.arrays[f"bits{at}"].shape != _empty_plane(count, plane).shape:
+                raise ValueError(f"plane {at} is cut: the head says {count} values")
+        return planes
+
+    def put(self, block: slice, values: UInt64Array) -> None:
+        for plane, at in self._pieces:
+            part = (values >> np.uint64(at)) & np.uint64((1 << plane) - 1)
+            stored = self.arrays[f"bits{at}"][_stored(block, plane)]
+            stored[:] = part if plane in _WORDS else _squeezed(part.astype(np.uint8), plane)
+
+    def get(self, block: slice) -> UInt64Array:
+        values = np.zeros(block.stop - block.start, np.uint64)
+        for plane, at in self._pieces:
+            stored = self.arrays[f"bits{at}"][_stored(block, plane)]
+            part = stored if plane in _WORDS else _spread(stored, plane, len(values))
+            values |= part.astype(np.uint64) << np.uint64(at)
+        return values
 
 
 def _pieces(width: int) -> list[tuple[int, int]]:
@@ -114,25 +160,13 @@ def _pieces(width: int) -> list[tuple[int, int]]:
     return pieces
 
 
-def _planes(values: UInt64Array, width: int) -> Arrays:
-    planes: Arrays = {}
-    for plane, at in _pieces(width):
-        part = (values >> np.uint64(at)) & np.uint64((1 << plane) - 1)
-        planes[f"bits{at}"] = (
-            part.astype(_WORDS[plane]) if plane in _PLANES else _squeezed(part.astype(np.uint8), plane)
-        )
-    return planes
+def _empty_plane(count: int, plane: int) -> NDArray[Any]:
+    return np.empty(count, _WORDS[plane]) if plane in _WORDS else np.empty(-(-count * plane // 8), np.uint8)
 
 
-def _from_planes(packed: Mapping[str, NDArray[Any]], count: int, width: int) -> UInt64Array:
-    values = np.zeros(count, np.uint64)
-    for plane, at in _pieces(width):
-        stored = packed[f"bits{at}"]
-        part = stored if plane in _PLANES else _spread(stored, plane, count)
-        if len(part) != count:
-            raise ValueError(f"{len(part)} values where the head says {count}")
-        values |= part.astype(np.uint64) << np.uint64(at)
-    return values
+def _stored(block: slice, plane: int) -> slice:
+    """Where the values of a block stand in their plane; blocks begin at whole bytes."""
+    return block if plane in _WORDS else slice(block.start * plane // 8, -(-block.stop * plane // 8))
 
 
 def _squeezed(values: NDArray[np.uint8], bits: int) -> NDArray[np.uint8]:

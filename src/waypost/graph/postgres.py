@@ -27,6 +27,7 @@ CONNECT_TIMEOUT_SECONDS = 5
 LOCK_TIMEOUT_SECONDS = 10  # a migration that holds a table longer ends this try, not the night
 IDLE_STATEMENTS = 6  # a connection may wait for so many of the longest statements of another, and for their parsing
 SILENCE_SECONDS = 15.0  # past the statement timeout, for a server that is too far gone to keep it
+WATCH_SECONDS = 0.25  # between two looks at the clock
 # libpq notices a dead server within about 40 s even when no packet comes back.
 _LIBPQ: dict[str, Any] = {
     "connect_timeout": CONNECT_TIMEOUT_SECONDS,
@@ -50,6 +51,38 @@ class SessionLimits:
     statement_timeout_seconds: float = 600
 
 
+class Watchdog:
+    """Cuts a connection whose statement takes longer than the server should let it.
+
+    A server process that was stopped keeps no timeout, and its kernel goes on answering keepalives. One thread for all
+    connections: a timer for each statement costs as much as the statement.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._deadlines: dict[psycopg2.extensions.connection, float] = {}
+        self._closed = threading.Event()
+        threading.Thread(target=self._watch, name="postgres watchdog", daemon=True).start()
+
+    @contextmanager
+    def watching(self, connection: psycopg2.extensions.connection) -> Iterator[None]:
+        self._deadlines[connection] = time.monotonic() + self._seconds
+        try:
+            yield
+        finally:
+            del self._deadlines[connection]
+
+    def close(self) -> None:
+        self._closed.set()
+
+    def _watch(self) -> None:
+        while not self._closed.wait(WATCH_SECONDS):
+            now = time.monotonic()
+            for connection, deadline in list(self._deadlines.items()):
+                if now > deadline:
+                    _cut(connection)
+
+
 class ValueOutOfRange(SchemaError):
     """A value does not fit the type that a query casts it to."""
 
@@ -57,8 +90,8 @@ class ValueOutOfRange(SchemaError):
 class SnapshotConnection:
     """One connection's view of the snapshot."""
 
-    def __init__(self, connection: psycopg2.extensions.connection, limits: SessionLimits) -> None:
-        self._connection, self._limits = connection, limits
+    def __init__(self, connection: psycopg2.extensions.connection, watchdog: Watchdog) -> None:
+        self._connection, self._watchdog = connection, watchdog
         self.server_version: int = connection.server_version
         self.bytes_read = 0  # of rows, over the wire
 
@@ -102,7 +135,7 @@ class SnapshotConnection:
 
     @contextmanager
     def _statement(self) -> Iterator[psycopg2.extensions.cursor]:
-        with _mapped_errors(), _not_in_silence(self._connection, self._limits), self._connection.cursor() as cursor:
+        with _mapped_errors(), self._watchdog.watching(self._connection), self._connection.cursor() as cursor:
             yield cursor
 
 
@@ -182,20 +215,20 @@ def _results(futures: Sequence[Any]) -> list[Any]:
 def open_snapshot(dsn: str, limits: SessionLimits) -> Iterator[SnapshotSessions]:
     """A snapshot for the length of the block. Raises PostgresUnavailable (try again) or SchemaError (do not)."""
     opened: list[psycopg2.extensions.connection] = []
+    watchdog = Watchdog(limits.statement_timeout_seconds + SILENCE_SECONDS)
     try:
         with _mapped_errors():
-            taken_at, snapshot_id = _export(_open(dsn, limits, opened), limits)
+            taken_at, snapshot_id = _export(_open(dsn, opened), limits, watchdog)
             for _ in range(1, limits.connections):
-                _adopt(_open(dsn, limits, opened), snapshot_id, limits)
-        yield SnapshotSessions([SnapshotConnection(connection, limits) for connection in opened], taken_at, limits)
+                _adopt(_open(dsn, opened), snapshot_id, limits, watchdog)
+        yield SnapshotSessions([SnapshotConnection(connection, watchdog) for connection in opened], taken_at, limits)
     finally:
+        watchdog.close()
         for connection in reversed(opened):  # the one that exported goes last
             connection.close()
 
 
-def _open(
-    dsn: str, limits: SessionLimits, opened: list[psycopg2.extensions.connection]
-) -> psycopg2.extensions.connection:
+def _open(dsn: str, opened: list[psycopg2.extensions.connection]) -> psycopg2.extensions.connection:
     try:
         connection: psycopg2.extensions.connection = psycopg2.connect(dsn, **_LIBPQ)
     except psycopg2.ProgrammingError:  # its text would repeat a piece of the DSN, perhaps the password
@@ -205,16 +238,18 @@ def _open(
     return connection
 
 
-def _export(connection: psycopg2.extensions.connection, limits: SessionLimits) -> tuple[float, str]:
-    with _not_in_silence(connection, limits), connection.cursor() as cursor:
+def _export(connection: psycopg2.extensions.connection, limits: SessionLimits, watchdog: Watchdog) -> tuple[float, str]:
+    with watchdog.watching(connection), connection.cursor() as cursor:
         cursor.execute(_settings(limits))
         cursor.execute("SELECT extract(epoch FROM clock_timestamp())::float8, pg_export_snapshot()")
         taken_at, snapshot_id = cursor.fetchone()  # type: ignore[misc]
         return taken_at, snapshot_id
 
 
-def _adopt(connection: psycopg2.extensions.connection, snapshot_id: str, limits: SessionLimits) -> None:
-    with _not_in_silence(connection, limits), connection.cursor() as cursor:
+def _adopt(
+    connection: psycopg2.extensions.connection, snapshot_id: str, limits: SessionLimits, watchdog: Watchdog
+) -> None:
+    with watchdog.watching(connection), connection.cursor() as cursor:
         try:
             cursor.execute("SET TRANSACTION SNAPSHOT %s", (snapshot_id,))
         except (psycopg2.ProgrammingError, psycopg2.DataError) as error:  # it died with the connection that exported it
@@ -235,21 +270,6 @@ def _settings(limits: SessionLimits) -> str:
             "jit = off",  # compiling our few expressions takes longer than running them
         )
     )
-
-
-@contextmanager
-def _not_in_silence(connection: psycopg2.extensions.connection, limits: SessionLimits) -> Iterator[None]:
-    """Cuts the connection when a statement takes longer than the server should let it.
-
-    A server process that was stopped keeps no timeout, and its kernel goes on answering keepalives.
-    """
-    watchdog = threading.Timer(limits.statement_timeout_seconds + SILENCE_SECONDS, _cut, [connection])
-    watchdog.daemon = True
-    watchdog.start()
-    try:
-        yield
-    finally:
-        watchdog.cancel()
 
 
 def _cut(connection: psycopg2.extensions.connection) -> None:

@@ -44,6 +44,7 @@ from waypost.objects.protocols import ObjectStore
 
 logger = logging.getLogger(__name__)
 OUTGROWN = 4  # times as wide as they would be chosen tonight, from which on cells are cut anew
+MOST_GROUPED_ROWS = 500_000  # come as arrays, which the server holds meanwhile: some 30 bytes a row
 WHOLE_SHARE = 0.5  # of a source's rows in changed cells, from which on it is read whole
 
 
@@ -211,7 +212,8 @@ def _read_change(
         require_count(rows, complete, wire.name)
         return Change(rows)
     partition = digests.partition
-    rows = read_rows(connection, wire, partition.condition(cells), workers, partition.envelope(cells))
+    grouping = partition.sql() if expected <= MOST_GROUPED_ROWS else ""
+    rows = read_rows(connection, wire, partition.condition(cells), workers, partition.envelope(cells), grouping)
     require_counts(rows, partition, digests.counts_in(cells), wire.name)
     return Change(rows, partition, cells)
 

@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from waypost.errors import PostgresUnavailable, SchemaError
-from waypost.graph.copy_format import BLOCK_ROWS, CopiedRows, parse_rows
+from waypost.graph.blocks import blocks
+from waypost.graph.copy_format import CopiedRows, parse_arrays, parse_rows
 from waypost.graph.indexing import ABSENT, IdIndex
 from waypost.graph.partitions import POSTGRES_EPOCH_MICROSECONDS, Partition
 from waypost.graph.postgres import SnapshotConnection, ValueOutOfRange
@@ -47,17 +48,25 @@ class SourceRows:
 
 
 def read_rows(
-    connection: SnapshotConnection, wire: WireSource, condition: str = "true", workers: int = 0, envelope: str = "true"
+    connection: SnapshotConnection,
+    wire: WireSource,
+    condition: str = "true",
+    workers: int = 0,
+    envelope: str = "true",
+    grouping: str = "",
 ) -> SourceRows:
-    """The complete rows for which `condition`, over the wire's columns, and `envelope`, over the app's, hold."""
+    """The complete rows for which `condition`, over the wire's columns, and `envelope`, over the app's, hold.
+
+    With a `grouping`, over the wire's columns, edges come as arrays, one group at a time; the server holds them all.
+    """
     if wire.source.role in ("interactions", "post_tags"):
         edges = _rows(wire, condition, envelope)
         if any(column.hashed for column in wire.ids):
-            return _read_edges(connection, wire, edges, workers, _wide)
+            return _read_edges(connection, wire, edges, workers, grouping, _wide)
         try:
-            return _read_edges(connection, wire, edges, workers, _packed)
+            return _read_edges(connection, wire, edges, workers, grouping, _packed)
         except ValueOutOfRange:
-            return _read_edges(connection, wire, edges, workers, _wide)
+            return _read_edges(connection, wire, edges, workers, grouping, _wide)
     fixed = {column.name: _WIRE_TYPES[column.type] for column in wire.columns if column.type != "text"}
     texts = [column.name for column in wire.columns if column.type == "text"]
     selected = ", ".join([*fixed, *texts])
@@ -123,14 +132,22 @@ def _wide(wire: WireSource) -> tuple[dict[str, str], dict[str, str]]:
     return {column.name: column.name for column in wire.ids}, {column.name: ">i8" for column in wire.ids}
 
 
-def _read_edges(connection: SnapshotConnection, wire: WireSource, rows: str, workers: int, ids: _EdgeIds) -> SourceRows:
+def _read_edges(
+    connection: SnapshotConnection, wire: WireSource, rows: str, workers: int, grouping: str, ids: _EdgeIds
+) -> SourceRows:
     selected, types = ids(wire)
     if wire.column("created_at"):
         selected["created_at"], types["created_at"] = "created_at", ">i8"
     if wire.column("kind"):
         selected["kind"], types["kind"] = 'hashtextextended(kind COLLATE "C", 0)', ">i8"
-    listed = ", ".join(f"{sql} AS {name}" for name, sql in selected.items())
-    copied = parse_rows(connection.copy_binary(f"SELECT {listed} FROM {rows}", workers), types)
+    if grouping:
+        listed = ", ".join(f"array_agg({sql})" for sql in selected.values())
+        copied = parse_arrays(
+            connection.copy_binary(f"SELECT {listed} FROM {rows} GROUP BY {grouping}", workers), types
+        )
+    else:
+        listed = ", ".join(f"{sql} AS {name}" for name, sql in selected.items())
+        copied = parse_rows(connection.copy_binary(f"SELECT {listed} FROM {rows}", workers), types)
     found = _as_source_rows(_unpacked(copied, wire))  # the bytes themselves, the most of it all, are let go by now
     return _with_kind_names(connection, wire, found, rows) if "kind" in selected else found
 
@@ -141,8 +158,7 @@ def _unpacked(copied: CopiedRows, wire: WireSource) -> CopiedRows:
         return copied
     pair = copied.fixed["pair"]
     first, second = np.empty(copied.count, np.int32), np.empty(copied.count, np.int32)
-    for start in range(0, copied.count, BLOCK_ROWS):
-        block = slice(start, start + BLOCK_ROWS)
+    for block in blocks(copied.count):
         second[block] = pair[block].astype(np.int32)  # the lower half, with its sign
         first[block] = (pair[block] - second[block]) >> 32
     names = (column.name for column in wire.ids)
@@ -162,10 +178,10 @@ def _as_source_rows(copied: CopiedRows) -> SourceRows:
 def _unix_microseconds(postgres_time: Int64Array) -> Int64Array:
     """NO_TIME for both infinities, and for the end of Postgres' calendar, which int64 does not reach from 1970."""
     times = np.empty_like(postgres_time)
-    for start in range(0, len(times), BLOCK_ROWS):
-        block = postgres_time[start : start + BLOCK_ROWS]
-        missing = (block == NO_TIME) | (block > _LAST)
-        times[start : start + BLOCK_ROWS] = np.where(missing, NO_TIME, block + POSTGRES_EPOCH_MICROSECONDS)
+    for block in blocks(len(times)):
+        found = postgres_time[block]
+        missing = (found == NO_TIME) | (found > _LAST)
+        times[block] = np.where(missing, NO_TIME, found + POSTGRES_EPOCH_MICROSECONDS)
     return times
 
 
@@ -173,21 +189,20 @@ def _with_kind_names(connection: SnapshotConnection, wire: WireSource, rows: Sou
     """Hashes of kinds as positions in a list of their names, ascending; `selected` is where the rows came from."""
     codes = rows.columns["kind"]
     known = _distinct(codes)
-    names = [_name_of(connection, wire, int(code), selected) for code in known]
+    names = _names_of(connection, wire, known, selected)
     order = sorted(range(len(names)), key=names.__getitem__)
     kind = np.zeros(rows.count, np.uint8)
-    for start in range(0, rows.count, BLOCK_ROWS):
-        block = codes[start : start + BLOCK_ROWS]
+    for block in blocks(rows.count):
         for position, index in enumerate(order):
-            kind[start : start + BLOCK_ROWS][block == known[index]] = position
+            kind[block][codes[block] == known[index]] = position
     return SourceRows(rows.count, {**rows.columns, "kind": kind}, rows.texts, tuple(names[i] for i in order))
 
 
 def _distinct(codes: Int64Array) -> list[np.int64]:
     """The few different values of a long column: each pass takes one away, which beats sorting them all."""
     found: list[np.int64] = []
-    for start in range(0, len(codes), BLOCK_ROWS):
-        rest = codes[start : start + BLOCK_ROWS]
+    for block in blocks(len(codes)):
+        rest = codes[block]
         for code in found:
             rest = rest[rest != code]
         while len(rest):
@@ -198,8 +213,15 @@ def _distinct(codes: Int64Array) -> list[np.int64]:
     return found
 
 
-def _name_of(connection: SnapshotConnection, wire: WireSource, code: int, selected: str) -> str:
-    found = connection.fetch(f'SELECT kind FROM {selected} AND hashtextextended(kind COLLATE "C", 0) = {code} LIMIT 1')
-    if not found:
+def _names_of(connection: SnapshotConnection, wire: WireSource, codes: Sequence[np.int64], selected: str) -> list[str]:
+    """One lookup a code, each of which ends with the first row found; all in one statement."""
+    if not codes:
+        return []
+    lookups = (
+        f'(SELECT {int(code)}::int8, kind FROM {selected} AND hashtextextended(kind COLLATE "C", 0) = {code} LIMIT 1)'
+        for code in codes
+    )
+    found = {int(code): str(name) for code, name in connection.fetch(" UNION ALL ".join(lookups))}
+    if len(found) < len(codes):
         raise PostgresUnavailable(f"{wire.name} has a kind that it does not have")
-    return str(found[0][0])
+    return [found[int(code)] for code in codes]

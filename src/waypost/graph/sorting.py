@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from waypost.graph.blocks import blocks
 from waypost.graph.texts import Int64Array, Texts
 
 KEY_BITS = 63  # of an int64 that stays positive
@@ -21,16 +22,18 @@ def order_of(values: Int64Array) -> Int64Array:
     if len(values) < 2:
         return np.zeros(len(values), np.int64)
     low = int(values.min())
-    offsets = values.view(np.uint64) - np.uint64(low % 2**64)  # cannot overflow, whatever the span
+    offsets = values.view(np.uint64) - np.uint64(low % 2**64) if low else values.view(np.uint64)  # whatever the span
     return _order_of_bits(offsets, (int(values.max()) - low).bit_length())
 
 
 def _order_of_bits(values: NDArray[np.uint64], bits: int) -> Int64Array:
     row_bits = (len(values) - 1).bit_length()
     chunk = KEY_BITS - row_bits
-    key = (values & np.uint64((1 << chunk) - 1)).view(np.int64)
-    key <<= row_bits
-    key |= np.arange(len(key))
+    key = np.empty(len(values), np.int64)
+    for block in blocks(len(values)):
+        key[block] = (values[block] & np.uint64((1 << chunk) - 1)).view(np.int64)
+        key[block] <<= row_bits
+        key[block] |= np.arange(block.start, block.stop)
     key.sort()
     key &= (1 << row_bits) - 1
     if bits <= chunk:
@@ -51,7 +54,10 @@ def distinct_of_sorted(ascending: Int64Array) -> Int64Array:
 
 def order_of_pairs(first: NDArray[Any], second: NDArray[Any], num_second: int) -> Int64Array:
     """Row numbers by ascending (first, second); equal pairs in the order of their rows."""
-    return order_of(first.astype(np.int64) * max(num_second, 1) + second)
+    pair = first.astype(np.int64)
+    pair *= max(num_second, 1)
+    pair += second
+    return order_of(pair)
 
 
 def order_of_keys(keys: Texts) -> Int64Array:

@@ -130,5 +130,7 @@ def _to_csr(pair: Int64Array, bits: int, num_rows: int) -> Csr:
 
 def pair_key(user: NDArray[Any], post: NDArray[Any], num_posts: int) -> Int64Array:
     """One number per (user, post) pair, ascending by user, then post: `user · num_posts + post`."""
-    key: Int64Array = user.astype(np.int64) * max(num_posts, 1) + post
+    key = user.astype(np.int64)
+    key *= max(num_posts, 1)
+    key += post
     return key

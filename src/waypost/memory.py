@@ -1,0 +1,27 @@
+"""How a process that works in bulk asks the system for memory."""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+
+# glibc's names and numbers (malloc.h).
+_M_TRIM_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -4, -8
+_NEVER = -1  # as a size, the largest there is
+
+
+def keep_freed_memory() -> bool:
+    """Have malloc keep what is freed for the next array instead of giving it back; whether it will.
+
+    By default every array above 32 MB is mapped anew and unmapped when it goes, and the system clears each of its pages
+    again: at 20 million interactions that is a fifth of a first night's data half, and all that makes an edge there
+    dearer than at 2 million. Call it before threads start; it holds for the process. Other C libraries are left as
+    they are.
+    """
+    if not sys.platform.startswith("linux"):
+        return False
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is None:
+        return False
+    settings = ((_M_MMAP_MAX, 0), (_M_TRIM_THRESHOLD, _NEVER), (_M_ARENA_MAX, 1))
+    return all(mallopt(name, value) == 1 for name, value in settings)
