@@ -25,7 +25,6 @@ from waypost.graph.store import PREFIX, list_nights, load_digests, load_night
 from waypost.graph.tensors import Csr, GraphTensors, csr_from_pairs, transposed
 from waypost.graph.texts import Texts
 from waypost.graph.updating import build
-from waypost.memory import keep_freed_memory
 from waypost.objects.s3 import S3ObjectStore, s3_client
 from waypost.settings import AwsAccess
 
@@ -185,7 +184,6 @@ def _nothing(_: Any) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    keep_freed_memory()  # as `waypost trainer` does
     logging.getLogger("waypost.graph.reading").setLevel(logging.INFO)
     logging.getLogger("waypost.graph.reading").addHandler(CPU)
     serve(

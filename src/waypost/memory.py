@@ -15,8 +15,7 @@ def keep_freed_memory() -> bool:
 
     By default every array above 32 MB is mapped anew and unmapped when it goes, and the system clears each of its pages
     again: at 20 million interactions that is a fifth of a first night's data half, and all that makes an edge there
-    dearer than at 2 million. Call it before threads start; it holds for the process. Other C libraries are left as
-    they are.
+    dearer than at 2 million. It holds for the process, from the call on. Other C libraries are left as they are.
     """
     if not sys.platform.startswith("linux"):
         return False

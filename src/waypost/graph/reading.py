@@ -40,6 +40,7 @@ from waypost.graph.tensors import Int64Array
 from waypost.graph.updating import Change, build, later, update
 from waypost.graph.wire import WireSource
 from waypost.logs import stage
+from waypost.memory import keep_freed_memory
 from waypost.objects.protocols import ObjectStore
 
 logger = logging.getLogger(__name__)
@@ -103,6 +104,7 @@ def _read(dsn: str, store: ObjectStore, mapping: SchemaMapping, limits: SessionL
             wires = check_schema(sessions.first, mapping)
         found = find(sessions, wires, store, mapping, meter)
         meter.left(sessions)
+    keep_freed_memory()  # not before: a buffer of COPY grows in place where it is a mapping of its own
     with meter.stage("tensors built") as told:
         state = _built(found, mapping)
         tensors = to_tensors(state, mapping)

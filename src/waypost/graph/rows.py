@@ -169,20 +169,21 @@ def _unpacked(copied: CopiedRows, wire: WireSource) -> CopiedRows:
 def _as_source_rows(copied: CopiedRows) -> SourceRows:
     columns = dict(copied.fixed)
     if "created_at" in columns:
-        columns["created_at"] = _unix_microseconds(columns["created_at"])
+        _to_unix_microseconds(columns["created_at"])
     if "has_author" in columns:
         columns["has_author"] = columns["has_author"].astype(bool)
     return SourceRows(copied.count, columns, copied.texts)
 
 
-def _unix_microseconds(postgres_time: Int64Array) -> Int64Array:
-    """NO_TIME for both infinities, and for the end of Postgres' calendar, which int64 does not reach from 1970."""
-    times = np.empty_like(postgres_time)
+def _to_unix_microseconds(times: Int64Array) -> None:
+    """In place, from Postgres' own.
+
+    NO_TIME for both infinities, and for the end of Postgres' calendar, which int64 does not reach from 1970.
+    """
     for block in blocks(len(times)):
-        found = postgres_time[block]
+        found = times[block]
         missing = (found == NO_TIME) | (found > _LAST)
         times[block] = np.where(missing, NO_TIME, found + POSTGRES_EPOCH_MICROSECONDS)
-    return times
 
 
 def _with_kind_names(connection: SnapshotConnection, wire: WireSource, rows: SourceRows, selected: str) -> SourceRows:
