@@ -209,10 +209,9 @@ def _update_interactions(
     if not changed and users.kept is None and posts.kept is None:
         return state.kinds, state.interactions, state.orphans
     kinds = _merged_kinds(state.kinds, changed)
-    kept, lost = _kept_interactions(state, changed, kinds, users, posts)
-    pieces = [_retried(state, changed, kinds, users, posts)]
-    for source, change in changed.items():
-        pieces.append(_found(_as_orphans(source, change.rows, kinds), users, posts))
+    rows = _RowsUpdate(state, changed, kinds, users, posts)
+    kept, lost = rows.kept()
+    pieces = [rows.retried(), *(rows.fresh(source) for source in changed)]
     fresh = joined_interactions([live for live, _ in pieces])
     orphans = _joined_orphans([lost, *(orphans for _, orphans in pieces)])
     return _without_unused(kinds, _sorted(kept, fresh, len(posts.new)), orphans)
@@ -244,97 +243,78 @@ def _kind_names(source: Source, rows: SourceRows) -> tuple[str, ...]:
     return (source.kind,) if source.kind is not None else rows.kind_names or ("",)
 
 
-def _kept_interactions(
-    state: GraphState,
-    changed: MappingType[Source, Change],
-    kinds: Kinds,
-    users: Arrangement,
-    posts: Arrangement,
-) -> _Piece:
-    """The old interactions outside the changed cells; those whose user or post is gone are orphans now."""
-    rows = state.interactions
-    dropped = _dropped(state.kinds, changed, rows.kind, rows.created_at, lambda: users.old.ids[rows.user])
-    if dropped is not None:
-        rows = rows.take(np.flatnonzero(~dropped))
-    user, post = users.moved(rows.user), posts.moved(rows.post)
-    moved = Interactions(user, post, _renumbered(rows.kind, state.kinds, kinds), rows.created_at)
-    gone = (user == ABSENT) | (post == ABSENT)
-    if not gone.any():
-        return moved, _no_orphans()
-    lost = rows.take(gone)
-    orphans = OrphanInteractions(
-        users.old.ids[lost.user], posts.old.ids[lost.post], moved.kind[gone], lost.created_at
-    )  # fmt: skip
-    return moved.take(~gone), orphans
+@dataclass(frozen=True, eq=False)
+class _RowsUpdate:
+    """Old and fresh rows of interactions as rows of tonight's nodes; those that name a node that is not there apart."""
 
+    state: GraphState
+    changed: MappingType[Source, Change]
+    kinds: Kinds  # of tonight
+    users: Arrangement
+    posts: Arrangement
 
-def _retried(
-    state: GraphState,
-    changed: MappingType[Source, Change],
-    kinds: Kinds,
-    users: Arrangement,
-    posts: Arrangement,
-) -> _Piece:
-    """The old orphans outside the changed cells; those whose user and post are there now are interactions."""
-    old = state.orphans
-    dropped = _dropped(state.kinds, changed, old.kind, old.created_at, lambda: old.user_ids)
-    kept = slice(None) if dropped is None else ~dropped
-    rows = OrphanInteractions(
-        old.user_ids[kept],
-        old.post_ids[kept],
-        _renumbered(old.kind[kept], state.kinds, kinds),
-        old.created_at[kept],
-    )
-    return _found(rows, users, posts)
+    def kept(self) -> _Piece:
+        """The old interactions outside the changed cells; those whose user or post is gone are orphans now."""
+        rows, old_users, old_posts = self.state.interactions, self.users.old, self.posts.old
+        dropped = self._dropped(rows.kind, rows.created_at, lambda: old_users.ids[rows.user])
+        if dropped is not None:
+            rows = rows.take(np.flatnonzero(~dropped))
+        user, post = self.users.moved(rows.user), self.posts.moved(rows.post)
+        moved = Interactions(user, post, _renumbered(rows.kind, self.state.kinds, self.kinds), rows.created_at)
+        gone = (user == ABSENT) | (post == ABSENT)
+        if not gone.any():
+            return moved, _no_orphans()
+        lost = rows.take(gone)
+        orphans = OrphanInteractions(
+            old_users.ids[lost.user], old_posts.ids[lost.post], moved.kind[gone], lost.created_at
+        )  # fmt: skip
+        return moved.take(~gone), orphans
 
+    def retried(self) -> _Piece:
+        """The old orphans outside the changed cells; those whose user and post are there now are interactions."""
+        old = self.state.orphans
+        dropped = self._dropped(old.kind, old.created_at, lambda: old.user_ids)
+        kept = slice(None) if dropped is None else ~dropped
+        kind = _renumbered(old.kind[kept], self.state.kinds, self.kinds)
+        return self._found(OrphanInteractions(old.user_ids[kept], old.post_ids[kept], kind, old.created_at[kept]))
 
-def _found(rows: OrphanInteractions, users: Arrangement, posts: Arrangement) -> _Piece:
-    """Rows by the wire's ids, as rows of the new nodes where both are there."""
-    user, post = users.index.rows(rows.user_ids), posts.index.rows(rows.post_ids)
-    live = Interactions(user, post, rows.kind, rows.created_at)
-    orphan = (user == ABSENT) | (post == ABSENT)
-    if not orphan.any():
-        return live, _no_orphans()
-    left = OrphanInteractions(
-        rows.user_ids[orphan].astype(np.int64),
-        rows.post_ids[orphan].astype(np.int64),
-        rows.kind[orphan],
-        rows.created_at[orphan],
-    )
-    return live.take(~orphan), left
+    def fresh(self, source: Source) -> _Piece:
+        """Tonight's rows of a changed source."""
+        rows = self.changed[source].rows
+        own: Kinds = tuple((name, source.name) for name in _kind_names(source, rows))
+        kind = _renumbered(rows.columns.get("kind", np.zeros(rows.count, np.uint8)), own, self.kinds)
+        times = rows.columns.get("created_at", np.full(rows.count, NO_TIME))
+        return self._found(OrphanInteractions(rows.columns["user_id"], rows.columns["post_id"], kind, times))
 
+    def _found(self, rows: OrphanInteractions) -> _Piece:
+        """Rows by the wire's ids, as rows of tonight's nodes where both are there."""
+        user, post = self.users.index.rows(rows.user_ids), self.posts.index.rows(rows.post_ids)
+        live = Interactions(user, post, rows.kind, rows.created_at)
+        orphan = (user == ABSENT) | (post == ABSENT)
+        if not orphan.any():
+            return live, _no_orphans()
+        left = OrphanInteractions(
+            rows.user_ids[orphan].astype(np.int64),
+            rows.post_ids[orphan].astype(np.int64),
+            rows.kind[orphan],
+            rows.created_at[orphan],
+        )
+        return live.take(~orphan), left
 
-def _as_orphans(source: Source, rows: SourceRows, kinds: Kinds) -> OrphanInteractions:
-    """Fresh rows; whether they are orphans is still to be seen."""
-    names = _kind_names(source, rows)
-    kind = rows.columns.get("kind", np.zeros(rows.count, np.uint8))
-    own: Kinds = tuple((name, source.name) for name in names)
-    return OrphanInteractions(
-        rows.columns["user_id"],
-        rows.columns["post_id"],
-        _renumbered(kind, own, kinds),
-        rows.columns.get("created_at", np.full(rows.count, NO_TIME)),
-    )
-
-
-def _dropped(
-    kinds: Kinds,
-    changed: MappingType[Source, Change],
-    kind: NDArray[np.uint8],
-    created_at: Int64Array,
-    user_ids: Callable[[], Int64Array],
-) -> Mask | None:
-    """Which old rows stand in changed cells of their source; None when none can."""
-    dropped: Mask | None = None
-    for source, change in changed.items():
-        own = np.array([name == source.name for _, name in kinds], bool)
-        if not own.any():
-            continue
-        mask = change.drops(created_at if change.column == "created_at" else user_ids())
-        if not own.all():
-            mask &= own[kind]
-        dropped = mask if dropped is None else dropped | mask
-    return dropped
+    def _dropped(
+        self, kind: NDArray[np.uint8], created_at: Int64Array, user_ids: Callable[[], Int64Array]
+    ) -> Mask | None:
+        """Which old rows stand in changed cells of their source; None when none can."""
+        dropped: Mask | None = None
+        for source, change in self.changed.items():
+            own = np.array([name == source.name for _, name in self.state.kinds], bool)
+            if not own.any():
+                continue
+            mask = change.drops(created_at if change.column == "created_at" else user_ids())
+            if not own.all():
+                mask &= own[kind]
+            dropped = mask if dropped is None else dropped | mask
+        return dropped
 
 
 def _renumbered(kind: NDArray[np.uint8], old: Kinds, new: Kinds) -> NDArray[np.uint8]:
