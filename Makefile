@@ -4,7 +4,7 @@ SHELL := /bin/bash
 BIN := .venv/bin
 ARGS ?=
 
-.PHONY: help setup run test test-faults lint golden bench lock clean
+.PHONY: help setup run test test-faults drill soak lint golden bench lock clean
 
 help: ## say what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -25,6 +25,12 @@ test: setup lint ## lint, then every test, on the real parts
 
 test-faults: setup ## the long tests: hundreds of adversarial histories, killed backends, damaged objects
 	$(BIN)/pytest -m faults $(ARGS)
+
+drill: setup ## kill, stop and fool the parts of a whole stack under load; how soon is it noticed, how soon is it mended
+	$(BIN)/pytest -m drill -s $(ARGS)
+
+soak: setup ## a hundred releases in a row under load, twenty of them broken; a rollback under load
+	$(BIN)/pytest -m soak -s $(ARGS)
 
 golden: setup ## write the golden config.pbtxt anew after a change of model/signature.py
 	$(BIN)/python -c "from waypost.model.signature import config_pbtxt; print(config_pbtxt('onnxruntime', 'gpu'), end='')" > model_repository/recommender/config.pbtxt

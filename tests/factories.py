@@ -114,11 +114,18 @@ def a_tokenizer() -> str:
 
 
 def a_release(
-    version: int = 1, seed: int = 0, tensors: GraphTensors | None = None, **sizes: int
+    version: int = 1, seed: int = 0, tensors: GraphTensors | None = None, drift: int = 0, **sizes: int
 ) -> tuple[dict[str, bytes], dict[str, Any]]:
-    """Files and facts of a whole, right release."""
+    """Files and facts of a whole, right release; another `drift` is the same model after another night."""
     tensors = tensors or some_tensors(seed=seed, **sizes)
     tables = some_tables(tensors, seed=seed)
+    if drift:
+        noise = np.random.default_rng(drift).normal(scale=0.05, size=tables.post_vector.shape)
+        tables = replace(tables, post_vector=tables.post_vector + noise.astype(np.float32))
+    return release_of(tensors, tables, version)
+
+
+def release_of(tensors: GraphTensors, tables: ServingTables, version: int) -> tuple[dict[str, bytes], dict[str, Any]]:
     model, found = to_onnx(tables), build_lookups(tensors, tables)
     asked = ask_golden(golden_rows(found), sizes_of(tables), load_onnx(model, threads=1))
     files = {

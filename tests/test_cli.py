@@ -112,6 +112,31 @@ def test_in_an_image_an_absent_switch_is_an_error(tmp_path: Path) -> None:
     assert "WAYPOST_REQUEST_QUEUE_URL, WAYPOST_TRITON_URL not set and WAYPOST_EMBEDDED=never" in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("verb", "name"),
+    [
+        ("night", "WAYPOST_EXPORTER_SIGNING_KEY_FILE"),
+        ("exporter", "WAYPOST_EXPORTER_SIGNING_KEY_FILE"),
+        ("gateway", "WAYPOST_RELEASE_KEYS_FILE"),
+        ("worker", "WAYPOST_RELEASE_KEYS_FILE"),
+        ("recommend --all-users --output recs.tsv", "WAYPOST_RELEASE_KEYS_FILE"),
+    ],
+)
+def test_in_an_image_releases_are_signed_and_checked_or_nothing_starts(tmp_path: Path, verb: str, name: str) -> None:
+    keys = tmp_path / "keys.json"
+    keys.write_text('{"keys": [{"id": "1", "secret": "YSBuZXcgc2VjcmV0IG9mIG91cnMh"}]}')
+    nowhere = "http://127.0.0.1:9"
+    parts = {
+        "WAYPOST_POSTGRES_DSN": "host=127.0.0.1 port=9", "WAYPOST_BUCKET": "b", "WAYPOST_TRITON_URL": "127.0.0.1:9",
+        "WAYPOST_REQUEST_QUEUE_URL": f"{nowhere}/0/q", "WAYPOST_MESSAGE_KEYS_FILE": str(keys),
+        "WAYPOST_WORKER_REPOSITORY": str(tmp_path),
+        "AWS_ENDPOINT_URL": nowhere, "AWS_REGION": "eu-west-1", "AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b",
+    }  # fmt: skip
+    done = waypost(*verb.split(), folder=tmp_path, WAYPOST_EMBEDDED="never", **parts)
+    assert done.returncode == 78
+    assert f"waypost: {name} is not set and WAYPOST_EMBEDDED=never" in done.stderr
+
+
 def test_where_nothing_may_be_embedded_nothing_is_started(tmp_path: Path) -> None:
     done = waypost("local", "up", folder=tmp_path, WAYPOST_EMBEDDED="never")
     assert done.returncode == 78

@@ -203,3 +203,22 @@ def test_the_repository_for_another_triton_passes_preflight(waypost: Waypost) ->
     assert 'backend: "onnxruntime"' in config
     (waypost.folder / "repository" / "recommender" / "1" / "model.onnx").write_bytes(b"cut")
     assert "onnx-unreadable" in waypost("preflight", "repository", "--static", codes=(4,))
+
+
+def test_of_two_exporters_at_the_same_moment_one_is_served_and_the_other_says_superseded(waypost: Waypost) -> None:
+    before = json.loads(waypost("release", "show"))["pointer"]
+    command = [sys.executable, "-m", "waypost.cli", "exporter"]
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    both = [subprocess.Popen(command, cwd=waypost.folder, env=waypost.environ, **pipes) for _ in range(2)]
+    said = [process.communicate(timeout=400) for process in both]
+    assert [process.returncode for process in both] == [0, 0], said
+    superseded = [err for out, err in said if not out]
+    (served,) = [out.strip() for out, _ in said if out]
+    assert len(superseded) == 1
+    assert f"waypost: superseded: the pointer was moved to {served} (publish by " in superseded[0]
+    shown = json.loads(waypost("release", "show"))
+    assert (shown["release"], shown["signed"], shown["pointer"]["came_from"]) == (served, "signed", before["release"])
+    assert shown["pointer"]["number"] == before["number"] + 1
+    listing = [line.removeprefix("*").split()[0] for line in waypost("release", "list").splitlines()]
+    assert listing == [str(version) for version in range(1, len(listing) + 1)]
+    assert waypost("release", "log", "--limit", "1").split()[2] == "publish"

@@ -81,3 +81,17 @@ def test_absent_parts_are_named_with_what_to_do() -> None:
 def test_keys_of_a_setting_come_before_the_embedded_ones() -> None:
     parts = resolve_parts(SharedSettings(message_keys_file=Path("mine")), ["sqs"], STACK)
     assert parts.message_keys_file == Path("mine")
+
+
+def test_keys_of_releases_go_with_the_bucket() -> None:
+    embedded = resolve_parts(SharedSettings(), ["s3"], STACK)
+    assert (embedded.signing_key_file, embedded.release_keys_file) == (Path("embedded"), Path("embedded"))
+    elsewhere = resolve_parts(SharedSettings(bucket="mine"), ["postgres", "s3"], STACK)
+    assert (elsewhere.signing_key_file, elsewhere.release_keys_file) == (None, None)
+    given = resolve_parts(SharedSettings(bucket="mine", release_keys_file=Path("mine")), ["s3"], None)
+    assert given.release_keys_file == Path("mine")
+
+
+def test_only_an_image_insists_on_signatures() -> None:
+    assert resolve_parts(SharedSettings(bucket="mine"), ["s3"], None).unsigned_allowed
+    assert not resolve_parts(SharedSettings(bucket="mine", embedded="never"), ["s3"], None).unsigned_allowed

@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING
 from waypost import logs
 from waypost.commands import build_parser
 from waypost.errors import WaypostError
-from waypost.memory import keep_freed_memory
 from waypost.settings import (
     CacheSettings,
     EmbeddedStack,
@@ -41,8 +40,11 @@ from waypost.settings import (
 )
 
 if TYPE_CHECKING:
+    from waypost.clock import Clock
     from waypost.graph.mapping import Mapping as SchemaMapping
     from waypost.objects.protocols import ObjectStore
+    from waypost.release.pointer import Pointer
+    from waypost.release.signing import TrustedKeys
 
 logger = logging.getLogger("waypost")
 Verb = Callable[[argparse.Namespace, Mapping[str, str]], int]
@@ -135,7 +137,7 @@ def _schema_check(options: argparse.Namespace, environ: Mapping[str, str]) -> in
 def _trainer(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
     settings = read_settings(TrainerSettings, environ)
     parts = read_parts(environ, ["postgres", "s3"])
-    _prepare_for_bulk_work()
+    _let_threads_sleep()
     mapping = _read_mapping(environ)
     from waypost.trainer.run import run  # torch takes seconds: what is missing was said before
 
@@ -146,7 +148,7 @@ def _trainer(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
 def _exporter(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
     settings = read_settings(ExporterSettings, environ)
     parts = read_parts(environ, ["s3", "triton"])
-    _prepare_for_bulk_work()
+    _let_threads_sleep()
     from waypost.exporter.run import RepositoryWish, run
 
     wish = RepositoryWish(options.repository, options.target_device) if options.repository else None
@@ -163,7 +165,10 @@ def _run_night(options: argparse.Namespace, environ: Mapping[str, str]) -> str:
     trainer, exporter = read_settings(TrainerSettings, environ), read_settings(ExporterSettings, environ)
     parts = read_parts(environ, ["postgres", "s3", "triton"])
     mapping = _read_mapping(environ)
-    _prepare_for_bulk_work()
+    from waypost.release.signing import signing_key
+
+    signing_key(exporter.signing_key_file, parts)  # its want is told before the night, not after it
+    _let_threads_sleep()
     from waypost.exporter.run import RepositoryWish
     from waypost.exporter.run import run as run_exporter
     from waypost.trainer.run import run as run_trainer
@@ -185,14 +190,13 @@ def _read_mapping(environ: Mapping[str, str]) -> SchemaMapping:
     return read_mapping(read_shared(environ).mapping_file)
 
 
-def _prepare_for_bulk_work() -> None:
-    """Before torch is imported and threads start.
+def _let_threads_sleep() -> None:
+    """Before torch is imported.
 
     OpenMP's threads wait by spinning unless told otherwise. Beside one other busy process on two cores a training step
     then takes many times as long; sleeping costs a quarter on a machine of its own (docs/experiments.md).
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    keep_freed_memory()
 
 
 def _gateway(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
@@ -211,11 +215,21 @@ def _worker(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
 
 def _preflight(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
     from waypost.exporter.proving import preflight_directory
-    from waypost.release.preflight import report_json
+    from waypost.release.preflight import check_s3_address, read_node, report_json
+    from waypost.release.signing import NO_KEYS, load_trusted_keys
 
     settings = read_settings(ExporterSettings, environ)
     parts = None if options.static else read_parts(environ, ["triton"])
-    findings = preflight_directory(options.directory, options.target or settings.target, settings, parts)
+    keys = parts.release_keys_file if parts else read_shared(environ).release_keys_file
+    findings = check_s3_address(options.s3_address) if options.s3_address else []
+    findings += preflight_directory(
+        options.directory,
+        options.target or settings.target,
+        settings,
+        parts,
+        load_trusted_keys(keys) if keys else NO_KEYS,
+        read_node(read_settings(LocalSettings, environ).triton_home, options.serves_here),
+    )
     _say(report_json(findings) if options.json else "\n".join(str(finding) for finding in findings) or "no findings")
     return 4 if findings else 0
 
@@ -223,7 +237,7 @@ def _preflight(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
 def _release_list(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
     from waypost.release.listing import list_lines
 
-    for line in list_lines(_open_store(environ)):
+    for line in list_lines(*_open_releases(environ)):
         _say(line)
     return 0
 
@@ -231,16 +245,53 @@ def _release_list(options: argparse.Namespace, environ: Mapping[str, str]) -> in
 def _release_show(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
     from waypost.release.listing import show_json
 
-    _say(show_json(_open_store(environ), options.release))
+    store, trusted = _open_releases(environ)
+    _say(show_json(store, options.release, trusted))
+    return 0
+
+
+def _release_diff(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
+    from waypost.release.comparing import compare_releases
+
+    store, trusted = _open_releases(environ)
+    difference = compare_releases(store, options.first, options.second, trusted)
+    for line in [difference.to_json()] if options.json else difference.lines():
+        _say(line)
     return 0
 
 
 def _release_rollback(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
-    from waypost.clock import SystemClock
-    from waypost.release.store import roll_back
+    from waypost.release.moves import roll_back
 
-    pointer = roll_back(_open_store(environ), options.release, options.reason, SystemClock())
-    _say(f"serving {pointer.release}, version {pointer.version}")
+    store, trusted, by, clock = _open_mover(environ)
+    return _tell_served(roll_back(store, options.release, options.reason, by, clock, pin=options.pin, trusted=trusted))
+
+
+def _release_pin(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
+    from waypost.release.moves import pin
+
+    store, trusted, by, clock = _open_mover(environ)
+    return _tell_served(pin(store, options.release, options.reason, by, clock, trusted=trusted))
+
+
+def _release_unpin(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
+    from waypost.release.moves import unpin
+
+    store, _, by, clock = _open_mover(environ)
+    return _tell_served(unpin(store, options.reason, by, clock))
+
+
+def _tell_served(pointer: Pointer) -> int:
+    _say(f"serving {pointer.release}, version {pointer.version}{', pinned' if pointer.pinned else ''}")
+    return 0
+
+
+def _release_log(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
+    from waypost.release.listing import log_json, log_lines, read_log
+
+    lines = read_log(_open_store(environ), options.limit)
+    for line in [log_json(lines)] if options.json else log_lines(lines):
+        _say(line)
     return 0
 
 
@@ -280,8 +331,10 @@ def _cache_gc(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
 
 def _recommend(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
     from waypost.release.offline import load_answerer, recommend_all_users, write_lists
+    from waypost.release.signing import trusted_keys
 
-    answerer = load_answerer(_open_store(environ))
+    parts = read_parts(environ, ["s3"])
+    answerer = load_answerer(_store_of(parts), trusted_keys(parts))
     lists = recommend_all_users(answerer, options.k, exclude_seen=not options.include_seen)
     lines = write_lists(options.output, lists)
     logger.info("lists written", extra={"users": lines, "model_version": answerer.model_version})
@@ -328,10 +381,29 @@ def _read_stack_if_needed(shared: SharedSettings, needed: Sequence[Part]) -> Emb
 
 
 def _open_store(environ: Mapping[str, str]) -> ObjectStore:
+    return _store_of(read_parts(environ, ["s3"]))
+
+
+def _store_of(parts: Parts) -> ObjectStore:
     from waypost.objects.s3 import S3ObjectStore, s3_client
 
-    parts = read_parts(environ, ["s3"])
     return S3ObjectStore(s3_client(parts.s3), parts.bucket)
+
+
+def _open_releases(environ: Mapping[str, str]) -> tuple[ObjectStore, TrustedKeys]:
+    """The store and whatever keys there are: to look at releases none are needed."""
+    from waypost.release.signing import NO_KEYS, load_trusted_keys
+
+    parts = read_parts(environ, ["s3"])
+    return _store_of(parts), load_trusted_keys(parts.release_keys_file) if parts.release_keys_file else NO_KEYS
+
+
+def _open_mover(environ: Mapping[str, str]) -> tuple[ObjectStore, TrustedKeys, str, Clock]:
+    """What it takes to move the pointer: the store, whom its readers trust, and who and when for the audit."""
+    from waypost.clock import SystemClock
+    from waypost.release.audit import whoami
+
+    return *_open_releases(environ), whoami(), SystemClock()
 
 
 def _warn_of_service_links(environ: Mapping[str, str]) -> None:
@@ -382,7 +454,11 @@ VERBS: dict[str, Verb] = {
     "preflight": _preflight,
     "release list": _release_list,
     "release show": _release_show,
+    "release diff": _release_diff,
     "release rollback": _release_rollback,
+    "release pin": _release_pin,
+    "release unpin": _release_unpin,
+    "release log": _release_log,
     "cache ls": _cache_ls,
     "cache verify": _cache_verify,
     "cache gc": _cache_gc,

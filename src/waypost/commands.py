@@ -223,20 +223,117 @@ def _add_release(verbs: _Verbs) -> None:
     preflight.add_argument("--static", action="store_true", help="read the files only; do not load them in a Triton")
     preflight.add_argument("--target", default=None, metavar="YY.MM", help="the Triton release it must load on")
     preflight.add_argument("--json", action="store_true", help="one JSON object instead of lines")
-    preflight.set_defaults(verb="preflight")
-    release = _parser(verbs, "release", "The published releases and the pointer that says which is served.", "")
-    kinds = release.add_subparsers(title="verbs", metavar="VERB", required=True)
-    listing = _parser(kinds, "list", "Every release; the served one is marked.", "")
-    listing.set_defaults(verb="release list")
-    show = _parser(kinds, "show", "One release: the served one when no ID is given.", "")
-    show.add_argument("release", nargs="?", metavar="ID", help="its id or its version number")
-    show.set_defaults(verb="release show")
-    rollback = _parser(kinds, "rollback", "Serve an older release: move the pointer back.", "")
-    rollback.add_argument(
-        "release", nargs="?", metavar="ID", help="its id or version; the one before the served when absent"
+    preflight.add_argument(
+        "--serves-here", action="store_true", help="this machine is to serve: has it the GPUs that config.pbtxt names?"
     )
-    rollback.add_argument("--reason", default="rolled back by hand", help="kept in the pointer")
+    preflight.add_argument(
+        "--s3-address", default=None, metavar="s3://…", help="where another Triton loads it from: can it read that?"
+    )
+    preflight.set_defaults(verb="preflight")
+    release = _parser(
+        verbs,
+        "release",
+        "The published releases and the pointer that says which is served.",
+        """
+        When a release is bad:
+          waypost release diff                     what changed with it
+          waypost release rollback                 serve the one before; every pod does within seconds
+          waypost release pin --reason "why"       and let no night change that
+          waypost release log                      who moved the pointer, when and why
+          waypost release unpin                    when the next night may be served again
+        """,
+    )
+    kinds = release.add_subparsers(title="verbs", metavar="VERB", required=True)
+    _add_release_looks(kinds)
+    _add_release_moves(kinds)
+
+
+def _add_release_looks(kinds: _Verbs) -> None:
+    listing = _parser(
+        kinds,
+        "list",
+        "Every release by ascending version.",
+        """
+        `*` marks the served one; `pinned` says that nights publish and do not change it. `unsigned` has no signature;
+        `signature refused` has one that no key of WAYPOST_RELEASE_KEYS_FILE fits: no pod with that file serves either.
+        """,
+    )
+    listing.set_defaults(verb="release list")
+    show = _parser(
+        kinds,
+        "show",
+        "One release's manifest as JSON, and the pointer where it is the served one.",
+        "Files with size and sha256, sizes of the graph, scores, what it was made for and from, whether it is signed.",
+    )
+    show.add_argument("release", nargs="?", metavar="ID", help="its id or its version; the served one when absent")
+    show.set_defaults(verb="release show")
+    diff = _parser(
+        kinds,
+        "diff",
+        "What changed from release A to release B: scores, sizes, files, users and posts that came and went.",
+        """
+        Without A and B: from the one that a rollback would serve to the served one. With A alone: from A to the served
+        one. Fetches the lookups of both, and verifies them.
+        """,
+    )
+    diff.add_argument("first", nargs="?", metavar="A", help="id or version")
+    diff.add_argument("second", nargs="?", metavar="B", help="id or version")
+    diff.add_argument("--json", action="store_true", help="one JSON object instead of lines")
+    diff.set_defaults(verb="release diff")
+    log = _parser(
+        kinds,
+        "log",
+        "Every move of the pointer, newest first: number, when, how, who, from and to, why.",
+        """
+        how: publish by a night, rollback, pin and unpin by an operator, retreat by a pod that gave a canary up.
+        The lines are objects in S3, releases/audit/, written once.
+        """,
+    )
+    log.add_argument("--limit", type=_positive, default=20, metavar="N", help="so many lines (default: 20)")
+    log.add_argument("--json", action="store_true", help="one JSON object instead of lines")
+    log.set_defaults(verb="release log")
+
+
+def _add_release_moves(kinds: _Verbs) -> None:
+    rollback = _parser(
+        kinds,
+        "rollback",
+        "Serve an older release: move the pointer back.",
+        """
+        Pods switch at once, without a canary. The next night publishes and is served again, unless the pointer is
+        pinned: then, or with --pin, nights publish and do not point. A rollback never lifts a pin. With an ID it also
+        mends a pointer that is damaged or was deleted.
+        """,
+    )
+    rollback.add_argument(
+        "release", nargs="?", metavar="ID", help="its id or version; the one served before when absent"
+    )
+    rollback.add_argument("--pin", action="store_true", help="and let no night change that until `release unpin`")
+    pin = _parser(
+        kinds,
+        "pin",
+        "Serve this release whatever nights publish, until `waypost release unpin`.",
+        "Nights go on publishing, say so, and exit 0; their releases can be served by `pin ID` or `rollback ID`.",
+    )
+    pin.add_argument("release", nargs="?", metavar="ID", help="its id or version; the served one when absent")
+    unpin = _parser(
+        kinds,
+        "unpin",
+        "Let the next night's release be served again.",
+        "What is served stays until then; `waypost release rollback ID` serves another one now.",
+    )
+    for parser, verb in ((rollback, "rolled back"), (pin, "pinned"), (unpin, "unpinned")):
+        required = parser is pin
+        parser.add_argument(
+            "--reason",
+            required=required,
+            default=None if required else f"{verb} by operator",
+            metavar="WHY",
+            help="kept in the pointer and in the audit",
+        )
     rollback.set_defaults(verb="release rollback")
+    pin.set_defaults(verb="release pin")
+    unpin.set_defaults(verb="release unpin")
 
 
 def _add_cache(verbs: _Verbs) -> None:

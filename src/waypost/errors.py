@@ -8,6 +8,7 @@ WaypostError                    exit   what happens next
 │   ├── StoreUnavailable
 │   ├── QueueUnavailable
 │   ├── TritonUnavailable
+│   │   └── TritonHung                 it took the call and did not answer in time: only a restart may help
 │   └── GatewayUnavailable             a reply could not be delivered
 ├── RejectedError                  1   the message is answered where possible and deleted
 │   ├── MalformedMessage
@@ -71,6 +72,10 @@ class QueueUnavailable(RetryableError):
 
 
 class TritonUnavailable(RetryableError):
+    pass
+
+
+class TritonHung(TritonUnavailable):
     pass
 
 

@@ -151,7 +151,13 @@ class WorkerMetrics:
         )
         self.release = Gauge("waypost_worker_release_info", "The served release.", ["model_version"], registry=registry)
         self.release_loads = Counter(
-            "waypost_worker_release_loads_total", "Releases tried: served, refused.", ["outcome"], registry=registry
+            "waypost_worker_release_loads_total",
+            "Releases tried: served, refused (not whole, or not loaded), given up (worse than the one before).",
+            ["outcome"],
+            registry=registry,
+        )
+        self.revivals = Counter(
+            "waypost_worker_triton_revivals_total", "Times that Triton was made to answer again.", registry=registry
         )
         self.release_load = Histogram(
             "waypost_worker_release_load_seconds",

@@ -59,6 +59,7 @@ class SharedSettings(Settings):
     request_queue_url: str | None = Field(None, description="SQS")
     triton_url: str | None = Field(None, pattern=r"^[^/\s]+:\d+$", description="gRPC host:port")
     message_keys_file: Path | None = Field(None, description="keys that sign messages and replies")
+    release_keys_file: Path | None = Field(None, description="public keys (PEM): only releases they signed are served")
     mapping_file: Path | None = Field(None, description="TOML: where the graph stands in the app's own tables")
     faults: str | None = Field(None, pattern=r"^\w+:\d+:[\w.]+$", description="stage:milliseconds:version")
     faults_allowed: Literal["yes", "no"] = "no"
@@ -127,8 +128,10 @@ class CacheSettings(Settings):
 
 class ExporterSettings(Settings):
     prefix: ClassVar[str] = "WAYPOST_EXPORTER_"
+    signing_key_file: Path | None = Field(None, description="private Ed25519 key (PEM) that signs releases")
     target: str = Field("26.07", pattern=r"^\d\d\.\d\d$", description="the Triton release that the model must load on")
     preflight_timeout_seconds: float = Field(60, gt=0)
+    golden_seconds: float = Field(2.0, gt=0, description="what the golden questions may take in the preflight's Triton")
     repository: Path | None = Field(None, description="the folder that WAYPOST_TRITON_URL's Triton loads models from")
     triton_backend: Literal["onnxruntime", "python"] = "onnxruntime"  # the embedded Triton has the python backend only
     triton_device: Literal["gpu", "cpu"] = "gpu"
@@ -163,6 +166,20 @@ class WorkerSettings(Settings):
     pointer_seconds: float = Field(2.0, gt=0)
     triton_timeout_seconds: float = Field(5.0, gt=0)
     load_timeout_seconds: float = Field(60.0, gt=0)
+    canary_share: float = Field(
+        0.1, ge=0, le=0.9, description="of the requests a new release answers before it answers all; 0: no trial"
+    )
+    canary_seconds: float = Field(30.0, gt=0, description="longest trial of a new release")
+    canary_answers: int = Field(500, ge=1, description="after so many answers a trial need not go on")
+    canary_max_slower_ms: float = Field(50.0, ge=0, description="its p99 over the old release's; more gives it up")
+    canary_max_error_share: float = Field(0.01, ge=0, le=1, description="requests it failed; more gives it up")
+    canary_max_empty_share: float = Field(
+        0.02, ge=0, le=1, description="empty lists, over the old release's share; more gives it up"
+    )
+    canary_min_overlap: float = Field(
+        0.02, ge=0, le=1, description="posts its lists share with the old release's; less gives it up"
+    )
+    hold_seconds: float = Field(300.0, ge=0, description="the release before stays loaded, for a rollback at once")
 
 
 class LocalSettings(Settings):
@@ -212,6 +229,8 @@ class EmbeddedStack:
     triton_metrics_url: str
     triton_repository: str  # the folder that the embedded Triton loads models from
     message_keys_file: str
+    signing_key_file: str
+    release_keys_file: str
 
     def aws(self) -> AwsAccess:
         return AwsAccess(self.aws_endpoint_url, self.aws_region, self.aws_access_key_id, self.aws_secret_access_key)
@@ -222,7 +241,8 @@ class EmbeddedStack:
         missing = [name for name in names if not isinstance(content.get(name), str)]
         if missing:
             raise SettingsError(
-                f"stack.json lacks {', '.join(missing)}", "run `waypost local down`, then `waypost local up`"
+                f"stack.json lacks {', '.join(missing)}: another version of Waypost wrote it",
+                "run `waypost local up`, which adds them and keeps the data",
             )
         return cls(**{name: str(content[name]) for name in names})
 
@@ -240,6 +260,9 @@ class Parts:
     triton_url: str = ""
     triton_repository: Path | None = None
     message_keys_file: Path | None = None
+    signing_key_file: Path | None = None  # the embedded one; a set one is the exporter's own setting
+    release_keys_file: Path | None = None
+    unsigned_allowed: bool = True  # where no key is set or embedded; never in production
     embedded: tuple[Part, ...] = ()
 
 
@@ -332,6 +355,7 @@ def resolve_parts(
             f"{names} not set and no embedded stack is up in {shared.local_dir}", "run `waypost local up` or set them"
         )
     given_aws, aws = AwsAccess(region=region), stack.aws() if stack else AwsAccess(region=region)
+    releases = None if shared.bucket else stack  # keys of releases go with the bucket that holds them
     keys_file = shared.message_keys_file or (Path(stack.message_keys_file) if stack else None)
     return Parts(
         postgres_dsn=shared.postgres_dsn or (stack.postgres_reader_dsn if stack else ""),
@@ -343,5 +367,8 @@ def resolve_parts(
         triton_url=shared.triton_url or (stack.triton_url if stack else ""),
         triton_repository=Path(stack.triton_repository) if stack and not shared.triton_url else None,
         message_keys_file=keys_file,
+        signing_key_file=Path(releases.signing_key_file) if releases else None,
+        release_keys_file=shared.release_keys_file or (Path(releases.release_keys_file) if releases else None),
+        unsigned_allowed=shared.embedded != "never",
         embedded=absent,
     )

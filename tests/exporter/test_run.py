@@ -9,7 +9,8 @@ import pytest
 
 from tests.factories import some_tensors
 from waypost.errors import NoRelease
-from waypost.exporter.run import SHOWN_SCORES, build_release, read_graph_of
+from waypost.exporter.building import SHOWN_SCORES, build_release
+from waypost.exporter.run import read_graph_of
 from waypost.graph.mapping import DEFAULT
 from waypost.graph.state import GraphState, Nodes, PostFacts, empty_state
 from waypost.graph.store import Night, save_base
@@ -18,6 +19,7 @@ from waypost.graph.texts import to_texts
 from waypost.model.checkpoint import Checkpoint
 from waypost.model.features import VOCABULARY_SIZE, train_tokenizer
 from waypost.model.graphsage import GraphSAGE
+from waypost.model.signature import SIGNATURE_VERSION
 from waypost.model.tokens import TokenizedGraph, tokenized
 from waypost.objects.memory import MemoryObjectStore
 from waypost.release import lookups
@@ -70,9 +72,19 @@ def test_the_release_holds_the_tokenizer_the_checkpoint_was_trained_with() -> No
     store, checkpoint = a_night()
     tokenized(store, "two", some_tensors(post_texts=to_texts(["a later night, other words"] * 30)))
     graph = read_graph_of(store, checkpoint)
-    release = build_release(1, "a run", checkpoint, graph, "embedded")
+    release = build_release(1, "a run", checkpoint, graph, "26.07")
     assert release.files[TOKENIZER].decode() == train_tokenizer(sorted(TENSORS.post_texts))
     assert release.facts["sizes"] == {"users": 12, "posts": 30, "tags": 5, "interactions": 60}
+
+
+def test_the_manifest_says_what_the_release_was_made_for_and_from() -> None:
+    store, checkpoint = a_night()
+    facts = build_release(3, "a run", checkpoint, read_graph_of(store, checkpoint), "26.07").facts
+    assert {name: facts[name] for name in ("version", "triton_target", "onnxruntime", "ir_version", "opset")} == {
+        "version": 3, "triton_target": "26.07", "onnxruntime": "1.27.0", "ir_version": 8, "opset": 17,
+    }  # fmt: skip
+    assert (facts["checkpoint"], facts["fingerprint"], facts["git_commit"]) == ("a run", "one", "unknown")
+    assert facts["signature_version"] == SIGNATURE_VERSION
 
 
 @pytest.mark.parametrize("gone", ["tensors/one/", "tensors/one/tokens/"])
@@ -102,7 +114,7 @@ def with_reports(tensors: GraphTensors) -> GraphTensors:
 
 def test_a_kind_of_weight_0_is_seen_and_is_no_part_of_a_users_state() -> None:
     store, checkpoint = a_night(with_reports(TENSORS))
-    release = build_release(1, "a run", checkpoint, read_graph_of(store, checkpoint), "embedded")
+    release = build_release(1, "a run", checkpoint, read_graph_of(store, checkpoint), "26.07")
     found = lookups.from_bytes(release.files[LOOKUPS])
     assert not found.user_has_state[3]
     assert found.user_has_state[4]

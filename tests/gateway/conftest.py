@@ -28,7 +28,10 @@ from waypost.queueing.memory import MemoryQueue
 from waypost.queueing.protocols import RequestQueue
 from waypost.queueing.replies import HttpReplySender, ReplyResolver, ReplySender
 from waypost.queueing.signing import Keyring, MessageKey
-from waypost.release.store import move_pointer, publish, read_pointer
+from waypost.release.moves import point_to
+from waypost.release.pointer import read_pointer
+from waypost.release.signing import NO_KEYS
+from waypost.release.store import publish
 from waypost.settings import GatewaySettings
 from waypost.stages import StageTimer
 from waypost.worker.answerer import Answerer
@@ -103,7 +106,7 @@ def store() -> MemoryObjectStore:
 def publish_release(store: ObjectStore, version: int, **different: object) -> None:
     popular = orjson.dumps({"version": version, **POPULAR, **different})
     publish(store, f"release-{version}", {"popular.json": popular}, {"version": version})
-    move_pointer(store, read_pointer(store), f"release-{version}", version, "test", SystemClock())
+    point_to(store, read_pointer(store), f"release-{version}", version, "test", SystemClock())
 
 
 @pytest.fixture
@@ -119,7 +122,7 @@ def start_gateway(queue: MemoryQueue, store: MemoryObjectStore, tmp_path: Path) 
             **settings: object,
         ) -> Client:
             given = GatewaySettings.model_validate({"port": 0, "pointer_seconds": 0.02, **settings})
-            client = running.enter_context(a_gateway(given, Outside(queue, store, KEYRING), fault))
+            client = running.enter_context(a_gateway(given, Outside(queue, store, KEYRING, NO_KEYS), fault))
             if wait_until_ready:
                 eventually(lambda: client.get("/readyz").status == 200)
             return client
@@ -169,6 +172,19 @@ class ScriptedAnswerer:
         return Answer(self.model_version, "graphsage", items)
 
 
+@dataclass
+class OnlyRelease:
+    """No canary beside it."""
+
+    answerer: Answerer
+
+    def share_out(self, request_ids: Sequence[str]) -> list[tuple[Answerer, list[int]]]:
+        return [(self.answerer, list(range(len(request_ids))))]
+
+    def unanswered(self) -> None:
+        pass
+
+
 @pytest.fixture
 def start_worker(queue: MemoryQueue) -> Iterator[StartWorker]:
     """Start workers on the queue; stopped in the end."""
@@ -182,7 +198,7 @@ def start_worker(queue: MemoryQueue) -> Iterator[StartWorker]:
             loop = WorkerLoop(
                 queue,
                 KEYRING,
-                answerer or ScriptedAnswerer(),
+                OnlyRelease(answerer or ScriptedAnswerer()),
                 wrap(sender),
                 WorkerMetrics(),
                 ready=lambda: True,

@@ -21,8 +21,9 @@ from waypost.queueing.messages import decode
 from waypost.release import lookups
 from waypost.release.answering import Answerer
 from waypost.release.key_types import INTEGER_KEYS, KeyTypes
+from waypost.release.moves import point_to
 from waypost.release.onnx_runner import load_onnx
-from waypost.release.store import LOOKUPS, MODEL, move_pointer, publish
+from waypost.release.store import LOOKUPS, MODEL, publish
 
 from .conftest import Client, StartGateway, StartWorker, eventually, publish_release
 
@@ -38,7 +39,7 @@ def store() -> MemoryObjectStore:
     """With a whole release, version 7, of UUID users and text posts."""
     found = MemoryObjectStore()
     publish(found, "release-7", FILES, FACTS)
-    move_pointer(found, None, "release-7", 7, "test", SystemClock())
+    point_to(found, None, "release-7", 7, "test", SystemClock())
     return found
 
 

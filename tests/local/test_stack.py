@@ -19,12 +19,16 @@ import psycopg2
 import pytest
 from psycopg2.extras import wait_select
 
-from waypost.errors import LocalStackError
+from waypost.errors import LocalStackError, SettingsError
 from waypost.local import stack
 from waypost.local.layout import EMBEDDED_PARTS, Layout
 from waypost.local.ports import LOOPBACK
 from waypost.local.processes import read_holders, read_process, wait_until
+from waypost.local.secrets import make_release_keys
 from waypost.local.status import read_status
+from waypost.local.supervisor import Supervisor
+from waypost.objects.bundle import Manifest
+from waypost.release.signing import load_signing_key, load_trusted_keys
 from waypost.settings import EmbeddedStack, LocalSettings, Part, read_settings, read_shared
 
 LISTENING = "0A"  # in /proc/net/tcp
@@ -55,9 +59,11 @@ def pid_of(local_dir: Path, part: str) -> int:
 
 
 def kill(local_dir: Path, part: str) -> int:
-    """End a part as the kernel would when memory runs out."""
-    pid = pid_of(local_dir, part)
-    os.kill(pid, signal.SIGKILL)
+    """End a part's leader as the kernel would when memory runs out; its pid, or that of Triton's server, which dies
+    with the keeper that leads it."""
+    leader, pid = Supervisor(Layout.of(local_dir)).read_leader(part), pid_of(local_dir, part)
+    assert leader is not None
+    os.kill(leader.process.pid, signal.SIGKILL)
     assert wait_until(lambda: read_process(pid) is None, 10)
     return pid
 
@@ -235,9 +241,40 @@ def test_secrets_and_addresses_are_private_files(local_dir: Path) -> None:
     files = [*(local_dir / "secrets").iterdir(), local_dir / "stack.json"]
     assert {path.name: mode(path) for path in files} == {
         "postgres.json": 0o600, "aws.json": 0o600, "message-keys.json": 0o600, "stack.json": 0o600,
+        "release-signing-key.pem": 0o600, "release-keys.pem": 0o600,
     }  # fmt: skip
     keys = json.loads(Path(found.message_keys_file).read_text())["keys"]
     assert [key["id"] for key in keys] == ["k1"]
+
+
+def test_releases_are_signed_with_a_key_that_readers_trust_also_after_it_was_lost(tmp_path: Path) -> None:
+    layout = Layout.of(tmp_path)
+    layout.create()
+    old = load_signing_key(make_release_keys(layout)[0])
+    assert make_release_keys(layout) == (layout.signing_key_file, layout.release_keys_file)
+    assert load_signing_key(layout.signing_key_file).id == old.id
+    layout.signing_key_file.unlink()
+    new = load_signing_key(make_release_keys(layout)[0])
+    trusted = load_trusted_keys(layout.release_keys_file)
+    assert new.id != old.id
+    for key in (old, new):
+        trusted.verify(key.sign(Manifest((), {})))
+
+
+def test_a_stack_of_before_releases_were_signed_is_healed_by_up(local_dir: Path) -> None:
+    up(local_dir, "s3")
+    file = local_dir / "stack.json"
+    said = json.loads(file.read_text())
+    for name in ("signing_key_file", "release_keys_file"):
+        Path(said.pop(name)).unlink()
+    file.write_text(json.dumps(said))
+    with pytest.raises(SettingsError, match=r"stack.json lacks signing_key_file.* run `waypost local up`"):
+        stack.read_stack(local_dir)
+    up(local_dir, "s3")
+    found = stack.read_stack(local_dir)
+    assert found is not None
+    load_signing_key(Path(found.signing_key_file))
+    assert len(load_trusted_keys(Path(found.release_keys_file))) == 1
 
 
 def listening() -> set[tuple[str, ...]]:

@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -20,8 +21,10 @@ from onnx import TensorProto, helper
 from waypost.errors import LocalStackError
 from waypost.local import stack, triton
 from waypost.local.layout import Layout
-from waypost.local.processes import read_holders, wait_until
+from waypost.local.ports import LOOPBACK, choose_ports
+from waypost.local.processes import read_holders, read_process, wait_until
 from waypost.local.status import read_status
+from waypost.local.supervisor import Supervisor
 from waypost.settings import EmbeddedStack, LocalSettings, read_settings, read_shared
 
 CONFIG = """
@@ -109,7 +112,30 @@ def test_the_stub_imports_the_numpy_of_its_own_environment(doubler: EmbeddedStac
     assert all(version.startswith("1.") for version in versions)
 
 
-def test_a_killed_server_leaves_no_stub_and_no_shared_memory_behind(local_dir: Path) -> None:
+def test_a_killed_server_is_started_again_and_status_names_the_new_one(local_dir: Path) -> None:
+    stack.up(local_dir, read_settings(LocalSettings, {}), read_shared({}), ["triton"])
+    server = read_status(local_dir)["parts"]["triton"]["pid"]
+    assert read_process(int(str(server))) is not None
+    os.kill(int(str(server)), signal.SIGKILL)
+    assert wait_until(lambda: read_status(local_dir)["parts"]["triton"]["pid"] not in (server, None), 30)
+    assert wait_until(lambda: read_status(local_dir)["parts"]["triton"]["state"] == "up", 30)
+    assert stack.read_died(local_dir) == []
+
+
+def test_a_server_that_dies_of_its_start_is_told_at_once(local_dir: Path) -> None:
+    """Its port is not free: the keeper would try for ever, the verb must not."""
+    layout = Layout.of(local_dir)
+    layout.create()
+    home, ports = triton.find_triton(None), choose_ports(triton.PORT_NAMES, dict.fromkeys(triton.PORT_NAMES, 0), {}, [])
+    with (
+        socket.create_server((LOOPBACK, ports["triton_grpc"])),
+        pytest.raises(LocalStackError, match=r"triton ended while it started: .*(address|port)"),
+    ):
+        Supervisor(layout).ensure(triton.triton_spec(layout, home, ports))
+    assert read_holders(layout.part_lock("triton")) == []
+
+
+def test_a_killed_keeper_leaves_no_server_no_stub_and_no_shared_memory_behind(local_dir: Path) -> None:
     layout = Layout.of(local_dir)
 
     def up() -> EmbeddedStack:
@@ -123,10 +149,11 @@ def test_a_killed_server_leaves_no_stub_and_no_shared_memory_behind(local_dir: P
     assert post(found, "/v2/repository/models/doubler/load", {}) == (200, {})
     family = read_holders(layout.part_lock("triton"))
     left = regions()
-    assert len(family) == 2, "the server and its stub"
+    assert len(family) == 3, "the keeper, the server and its stub"
     assert left
-    server = read_status(local_dir)["parts"]["triton"]["pid"]
-    os.kill(int(str(server)), signal.SIGKILL)
+    leader = Supervisor(layout).read_leader("triton")
+    assert leader is not None
+    os.kill(leader.process.pid, signal.SIGKILL)
     assert wait_until(lambda: "triton" in stack.read_died(local_dir), 10)
 
     up()

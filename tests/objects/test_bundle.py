@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from waypost.errors import CorruptObject
-from waypost.objects.bundle import load_files, load_manifest, parse_manifest, save_bundle
+from waypost.objects.bundle import describe, load_files, load_manifest, parse_manifest, save_bundle
 from waypost.objects.memory import MemoryObjectStore
 
+INFINITE = b'{"files": [{"path": "a", "sha256": "0", "size": 1e999}]}'
 FILES = {"one.bin": b"\x01" * 100, "two.json": b"{}"}
 
 
@@ -63,10 +66,26 @@ def test_a_missing_file_is_corrupt() -> None:
         load_files(store, "b", manifest)
 
 
-@pytest.mark.parametrize("body", [b"", b"{", b"[]", b'{"files": 1}', b'{"files": [{"path": "a"}]}', b"\xff"])
+@pytest.mark.parametrize("body", [b"", b"{", b"[]", b'{"files": 1}', b'{"files": [{"path": "a"}]}', b"\xff", INFINITE])
 def test_what_is_no_manifest_is_refused(body: bytes) -> None:
     with pytest.raises(CorruptObject, match="not a manifest"):
         parse_manifest(body, "x")
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        lambda body: body + b"\n",
+        lambda body: body.replace(b"  ", b" ", 1),
+        lambda body: body.replace(b'"size": 1', b'"size": 1.0'),
+        lambda body: body.replace(b'"format"', b'"\\u0066ormat"'),
+    ],
+)
+def test_a_manifest_in_another_spelling_was_changed(other: Callable[[bytes], bytes]) -> None:
+    body = describe({"a": b"x"}, {"format": 1, "by": {3: "int keys become what a reader finds"}}).to_bytes()
+    assert parse_manifest(body, "x").to_bytes() == body
+    with pytest.raises(CorruptObject, match="was changed after it was written"):
+        parse_manifest(other(body), "x")
 
 
 @pytest.mark.parametrize("path", ["/etc/passwd", "../up", "a/../../up"])

@@ -1,173 +1,132 @@
-"""What preflight finds by reading the files; the load itself is tested on the real Triton in test_triton.py."""
+"""Preflight as it is asked: the verb, its report and exit codes, the page of its codes. What it finds is tested on the
+corpus (test_preflight_corpus.py) and in a real Triton (test_preflight_loading.py)."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import re
 from pathlib import Path
 
-import onnx
 import pytest
 
-from tests.factories import a_release
-from waypost.errors import PreflightFailed
+from tests.release.good_releases import FACTS, FILES, TARGET, edit_config, publish_with, save_release, save_repository
+from waypost.cli import main
+from waypost.errors import PreflightFailed, UsageError
+from waypost.exporter.proving import preflight_directory
 from waypost.objects.bundle import MANIFEST, describe
-from waypost.release import lookups
-from waypost.release.preflight import check_directory, refuse, report_json
-from waypost.release.repository import assemble
-from waypost.release.store import GOLDEN, LOOKUPS, MODEL
+from waypost.release.preflight import FAULTS, Node, check_directory, check_release, read_node, refuse, report_json
+from waypost.release.preflight.faults import to_markdown
+from waypost.release.store import GOLDEN, MODEL
+from waypost.settings import ExporterSettings, Parts
 
-FILES, FACTS = a_release()
-SIZES = lookups.from_bytes(FILES[LOOKUPS]).sizes
-TARGET = "26.07"
+SOURCE = Path(__file__).parents[2]
+PAGE = SOURCE / "docs" / "preflight.md"
+CODE = re.compile(r'finding\(\s*"([a-z0-9-]+)"')
 
 
 @pytest.fixture
 def release(tmp_path: Path) -> Path:
-    return a_folder(tmp_path / "release", FILES)
+    return save_release(tmp_path)
 
 
-@pytest.fixture
-def repository(tmp_path: Path) -> Path:
-    folder = tmp_path / "repository"
-    folder.mkdir()
-    assemble(folder, 1, FILES, SIZES, "onnxruntime", "gpu", companions=(GOLDEN, LOOKUPS))
-    return folder
+def asked(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str]:
+    """Exit code and standard output of the verb."""
+    code = main(["preflight", "--static", *arguments])
+    return code, capsys.readouterr().out
 
 
-def a_folder(folder: Path, files: dict[str, bytes]) -> Path:
-    """A release folder whose manifest fits its files."""
-    folder.mkdir()
-    for path, body in files.items():
-        (folder / path).write_bytes(body)
-    (folder / MANIFEST).write_bytes(describe(files, {"release": "r", **FACTS}).to_bytes())
-    return folder
+def test_a_good_release_exits_0_and_says_so(release: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert asked(capsys, str(release)) == (0, "no findings\n")
+    code, out = asked(capsys, str(release), "--json")
+    assert (code, json.loads(out)) == (0, {"ok": True, "findings": []})
 
 
-def codes(directory: Path, target: str = TARGET) -> list[str]:
-    return [finding.code for finding in check_directory(directory, target)]
+def test_a_finding_exits_4_and_is_one_line_with_its_remedy(release: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    publish_with(release, model__onnx=b"")
+    code, out = asked(capsys, str(release))
+    assert (code, out.count("\n")) == (4, 1)
+    assert out.startswith("onnx-unreadable model.onnx: ")
+    assert out.endswith("; export again\n")
+    code, out = asked(capsys, str(release), "--json")
+    report = json.loads(out)
+    assert (code, report["ok"]) == (4, False)
+    assert set(report["findings"][0]) == {"code", "path", "what", "why", "fix"}
 
 
-def changed_model(change: Callable[[onnx.ModelProto], None]) -> bytes:
-    model = onnx.load_model_from_string(FILES[MODEL])
-    change(model)
-    body: bytes = model.SerializeToString()
-    return body
-
-
-def test_a_right_release_and_a_right_repository_have_no_findings(release: Path, repository: Path) -> None:
-    for target in ("24.10", "25.07", "26.01", "26.07"):
-        assert codes(release, target) == codes(repository, target) == []
-
-
-@pytest.mark.parametrize("path", sorted(FILES))
-def test_a_cut_file_is_named(release: Path, path: str) -> None:
-    (release / path).write_bytes(FILES[path][:-1])
-    findings = check_directory(release, TARGET)
-    assert [(finding.code, finding.path) for finding in findings] == [("digest-mismatch", path)]
-
-
-def test_a_missing_file_is_named(release: Path) -> None:
-    (release / LOOKUPS).unlink()
-    assert codes(release) == ["file-missing"]
-
-
-def test_a_cut_manifest_is_named(release: Path) -> None:
-    (release / MANIFEST).write_bytes(b'{"files": [')
-    assert codes(release) == ["manifest-unreadable"]
-
-
-def test_a_manifest_without_the_model_is_named(tmp_path: Path) -> None:
-    files = {path: body for path, body in FILES.items() if path != MODEL}
-    assert codes(a_folder(tmp_path / "release", files)) == ["file-unnamed"]
-
-
-def rename_input(model: onnx.ModelProto) -> None:
-    for node in model.graph.node:
-        node.input[:] = ["users" if name == "user_index" else name for name in node.input]
-    model.graph.input[0].name = "users"
-
-
-def add_foreign_operators(model: onnx.ModelProto) -> None:
-    model.opset_import.append(onnx.helper.make_opsetid("torch_sparse", 1))
-
-
-@pytest.mark.parametrize(
-    ("change", "expected"),
-    [
-        (lambda model: setattr(model, "ir_version", 14), ["onnx-ir-too-new"]),
-        (lambda model: setattr(model.opset_import[0], "version", 27), ["onnx-opset-too-new"]),
-        (add_foreign_operators, ["onnx-custom-ops"]),
-        (rename_input, ["onnx-signature", "onnx-signature"]),
-    ],
-)
-def test_a_model_that_the_target_would_refuse_is_named(
-    tmp_path: Path, change: Callable[[onnx.ModelProto], None], expected: list[str]
+def test_an_unknown_target_and_a_folder_that_is_not_there_are_usage(
+    release: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert codes(a_folder(tmp_path / "release", {**FILES, MODEL: changed_model(change)})) == expected
+    assert asked(capsys, str(release), "--target", "19.01")[0] == 2
+    assert asked(capsys, str(release / "nowhere"))[0] == 2
 
 
-def test_a_model_made_for_a_newer_triton_is_refused_for_an_older_one(tmp_path: Path) -> None:
-    newer = changed_model(lambda model: setattr(model, "ir_version", 11))
-    folder = a_folder(tmp_path / "release", {**FILES, MODEL: newer})
-    assert codes(folder, "26.07") == []
-    assert codes(folder, "25.07") == ["onnx-ir-too-new"]
-
-
-def test_lookups_that_cannot_be_read_are_named(tmp_path: Path) -> None:
-    assert codes(a_folder(tmp_path / "release", {**FILES, LOOKUPS: b"garbage"})) == ["companion-unreadable"]
-
-
-@pytest.mark.parametrize(
-    ("break_it", "expected"),
-    [
-        (lambda folder: (folder / "config.pbtxt").unlink(), ["not-a-repository"]),
-        (lambda folder: (folder / "config.pbtxt").write_text("name: \n{"), ["config-unreadable"]),
-        (lambda folder: replace(folder, 'name: "recommender"', 'name: "recomender"'), ["config-signature"]),
-        (lambda folder: replace(folder, "TYPE_INT64", "TYPE_INT32"), ["config-signature"]),
-        (lambda folder: replace(folder, "max_batch_size: 256", "max_batch_size: 0"), ["config-signature"]),
-        (lambda folder: replace(folder, '"onnxruntime"', '"pytorch"'), ["config-backend"]),
-        (lambda folder: (folder / "1").rename(folder / "01"), ["version-name", "version-missing"]),
-        (lambda folder: (folder / "1" / MODEL).unlink(), ["model-missing"]),
-        (lambda folder: (folder / "2").mkdir(), ["model-missing"]),
-        (lambda folder: (folder / "1" / MODEL).write_bytes(b"cut"), ["onnx-unreadable"]),
-    ],
-)
-def test_a_broken_repository_is_named(
-    repository: Path, break_it: Callable[[Path], object], expected: list[str]
+def test_the_s3_address_of_another_triton_is_checked_when_it_is_named(
+    release: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    break_it(repository / "recommender")
-    assert codes(repository) == expected
+    assert asked(capsys, str(release), "--s3-address", "s3://http://minio:9000/models/night")[0] == 0
+    code, out = asked(capsys, str(release), "--s3-address", "s3://http://minio:9000/models/night+1")
+    assert (code, out.split()[0]) == (4, "s3-characters")
 
 
-def replace(folder: Path, old: str, new: str) -> None:
-    text = (folder / "config.pbtxt").read_text()
-    assert old in text
-    (folder / "config.pbtxt").write_text(text.replace(old, new))
+def test_a_gpu_is_asked_for_only_where_the_model_is_to_serve(tmp_path: Path) -> None:
+    repository = save_repository(tmp_path / "repository", "onnxruntime", "gpu")
+    assert check_directory(repository, TARGET, node=read_node()) == []
+    assert [finding.code for finding in check_directory(repository, TARGET, node=Node(gpus=0))] == ["node-gpu"]
 
 
-def test_every_code_is_documented() -> None:
-    source = Path(__file__).parents[2]
-    text = "".join(
-        (source / "src" / "waypost" / name).read_text() for name in ("release/preflight.py", "exporter/proving.py")
-    )
-    used = {
-        part.split('"')[1] for part in text.split("_finding(")[1:] + text.split("Finding(")[1:] if part.startswith('"')
-    }
-    documented = (source / "docs" / "preflight.md").read_text()
-    assert len(used) >= 15
-    assert not {code for code in used if f"`{code}`" not in documented}
+def test_this_machine_is_read_as_it_is() -> None:
+    node = read_node(serves_here=True)
+    assert node.gpus is not None
+    assert node.shared_memory_bytes is not None
+    assert node.python is None or node.python.version.startswith("3.")
+    assert read_node().gpus is None
 
 
-def test_a_refusal_says_everything_in_one_line(release: Path) -> None:
-    (release / MODEL).write_bytes(b"")
-    (release / GOLDEN).unlink()
-    findings = check_directory(release, TARGET)
+def test_a_repository_without_golden_answers_is_not_called_right(tmp_path: Path) -> None:
+    repository = save_repository(tmp_path / "repository", "onnxruntime", files=FILES)
+    (repository / "recommender" / "1" / GOLDEN).unlink()
+    assert preflight_directory(repository, TARGET, ExporterSettings(), None) == []
+    with_triton = preflight_directory(repository, TARGET, ExporterSettings(), Parts())
+    assert [finding.code for finding in with_triton] == ["golden-missing"]
+
+
+def test_a_target_without_a_table_is_refused_by_name(release: Path) -> None:
+    with pytest.raises(UsageError, match=r"no table for Triton 30\.01"):
+        preflight_directory(release, "30.01", ExporterSettings(), None)
+
+
+def test_the_exporter_checks_the_same_files_before_they_lie_in_a_folder() -> None:
+    manifest = describe(FILES, FACTS).to_bytes()
+    assert check_release({**FILES, MANIFEST: manifest}, TARGET) == []
+    cut = {**FILES, MODEL: FILES[MODEL][:-1], MANIFEST: manifest}
+    assert [finding.code for finding in check_release(cut, TARGET)] == ["digest-mismatch"]
+
+
+def test_a_refusal_says_everything_in_one_line(tmp_path: Path) -> None:
+    repository = save_repository(tmp_path / "repository", "onnxruntime")
+    edit_config(repository, "TYPE_INT64", "TYPE_FP32")
+    edit_config(repository, "count: 1", "count: -3")
+    findings = check_directory(repository, TARGET)
     with pytest.raises(PreflightFailed) as told:
         refuse(findings)
     assert "\n" not in str(told.value)
-    assert MODEL in str(told.value)
-    assert GOLDEN in str(told.value)
-    report = json.loads(report_json(findings))
-    assert not report["ok"]
-    assert set(report["findings"][0]) == {"code", "path", "what", "why", "fix"}
+    assert "config-tensor-type" in str(told.value)
+    assert "config-instance-count" in str(told.value)
+    assert not json.loads(report_json(findings))["ok"]
+
+
+def test_the_page_of_codes_is_the_table_of_the_code() -> None:
+    """After a change: print `to_markdown()` into the page, below its first table's heading."""
+    page = PAGE.read_text()
+    assert page[page.index("## A release folder") :].strip() == to_markdown().strip()
+
+
+def test_every_code_that_is_given_is_in_the_table_and_every_one_of_the_table_is_given() -> None:
+    folder = SOURCE / "src" / "waypost"
+    modules = [*(folder / "release" / "preflight").glob("*.py"), folder / "exporter" / "proving.py"]
+    text = "".join(module.read_text() for module in modules)
+    by_call = set(CODE.findall(text))
+    by_name = {
+        code for code in FAULTS if f'return "{code}"' in text or f'else "{code}"' in text or f'"{code}" if' in text
+    }
+    assert by_call | by_name == set(FAULTS)

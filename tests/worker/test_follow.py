@@ -21,17 +21,26 @@ from waypost.metrics import WorkerMetrics
 from waypost.objects.protocols import StoredObject
 from waypost.objects.s3 import S3ObjectStore, s3_client
 from waypost.questions import Question
+from waypost.release.moves import roll_back
+from waypost.release.pointer import How, Target, move_pointer, read_pointer
 from waypost.release.repository import remove_model
-from waypost.release.store import move_pointer, next_version, publish, read_pointer, roll_back
+from waypost.release.signing import NO_KEYS
+from waypost.release.store import publish
 from waypost.release.triton import TritonModel
+from waypost.release.versions import next_version
 from waypost.settings import AwsAccess, EmbeddedStack
 from waypost.stages import StageTimer
-from waypost.worker.follow import PROBE_VALID_SECONDS, REFUSED_RETRY_SECONDS, ModelFolder, ReleaseFollower
+from waypost.worker.canary import CanaryLimits
+from waypost.worker.follow import PROBE_VALID_SECONDS, REFUSED_RETRY_SECONDS, FollowerLimits, ReleaseFollower
+from waypost.worker.pod import ModelFolder, TritonPod
+from waypost.worker.restarter import NO_KEEPER
+from waypost.worker.sources import ReleaseSources
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 CLOCK = ManualClock()
+AT_ONCE = FollowerLimits(CanaryLimits(share=0), hold_seconds=300)
 
 
 class StoreThatGoesAway(S3ObjectStore):
@@ -79,16 +88,26 @@ def follower(
 
 
 def a_follower(
-    store: StoreThatGoesAway, triton: TritonModel, stack: EmbeddedStack, kept: Path, clock: ManualClock
+    store: StoreThatGoesAway,
+    triton: TritonModel,
+    stack: EmbeddedStack,
+    kept: Path,
+    clock: ManualClock,
+    limits: FollowerLimits = AT_ONCE,
 ) -> ReleaseFollower:
     folder = ModelFolder(Path(stack.triton_repository), "python", "cpu")
-    return ReleaseFollower(store, triton, folder, kept / "kept", clock, WorkerMetrics())
+    pod = TritonPod(triton, folder, NO_KEEPER)
+    sources = ReleaseSources(store, NO_KEYS, kept / "kept")
+    return ReleaseFollower(sources, pod, clock, WorkerMetrics(), limits, "a pod")
+
+
+def point_to(store: StoreThatGoesAway, name: str, version: int, how: How = "publish") -> None:
+    move_pointer(store, read_pointer(store), Target(name, version, how, "test", "a test"), CLOCK)
 
 
 def published(store: StoreThatGoesAway, seed: int = 0, break_file: str | None = None) -> int:
     """Publish a release and point to it; `break_file` is cut after publishing. Returns its version."""
-    held = read_pointer(store)
-    version = next_version(store, held)
+    version = next_version(store, read_pointer(store))
     files, facts = a_release(version=version, seed=seed)
     name = f"{version}-{uuid.uuid4().hex[:6]}"
     publish(store, name, files, facts)
@@ -96,12 +115,18 @@ def published(store: StoreThatGoesAway, seed: int = 0, break_file: str | None = 
         found = store.get(f"releases/{name}/{break_file}")
         assert found is not None
         store.put_if(f"releases/{name}/{break_file}", found.body[:-1], found.etag)
-    move_pointer(store, held, name, version, "test", CLOCK)
+    point_to(store, name, version)
     return version
 
 
-def answers(follower: ReleaseFollower) -> tuple[int | None, str]:
-    answer = follower.answer([Question(50, k=3)], StageTimer())[0]
+def answers(follower: ReleaseFollower, request_id: str = "a request") -> tuple[int | None, str]:
+    """What the request loop does with one request."""
+    ((answerer, _),) = follower.share_out([request_id])
+    try:
+        answer = answerer.answer([Question(50, k=3)], StageTimer())[0]
+    except TritonUnavailable:
+        follower.unanswered()
+        raise
     return answer.model_version, answer.source
 
 
@@ -120,7 +145,7 @@ def test_the_pointer_is_followed_forth_and_back(follower: ReleaseFollower, store
     follower.look()
     follower.look()
     assert answers(follower) == (2, "graphsage")
-    roll_back(store, None, "test", CLOCK)
+    roll_back(store, None, "test", "a test", CLOCK)
     follower.look()
     follower.look()
     assert answers(follower) == (1, "graphsage")
@@ -143,10 +168,9 @@ def test_a_truncated_release_is_never_served_and_the_old_one_goes_on(
 def test_a_release_that_answers_wrongly_is_never_served(follower: ReleaseFollower, store: StoreThatGoesAway) -> None:
     published(store)
     follower.look()
-    held = read_pointer(store)
     files, facts = a_release(version=2, seed=1)
     publish(store, "liar", {**files, "model.onnx": a_release(seed=2)[0]["model.onnx"]}, facts)
-    move_pointer(store, held, "liar", 2, "test", CLOCK)
+    point_to(store, "liar", 2)
     follower.look()
     follower.look()
     assert answers(follower) == (1, "graphsage")
@@ -216,9 +240,8 @@ def test_a_manifest_without_a_version_is_refused_once_and_not_fetched_again(
 ) -> None:
     published(store)
     follower.look()
-    held = read_pointer(store)
     publish(store, "odd", a_release(seed=1)[0], {})
-    move_pointer(store, held, "odd", 2, "test", CLOCK)
+    point_to(store, "odd", 2)
     follower.look()
     follower.look()
     assert answers(follower) == (1, "graphsage")
@@ -318,3 +341,164 @@ def test_a_store_that_hangs_does_not_cost_readiness(
     store.hanging.set()
     looking.join(timeout=30)
     assert not looking.is_alive()
+
+
+@pytest.fixture
+def trying(
+    store: StoreThatGoesAway, triton: TritonModel, triton_stack: EmbeddedStack, tmp_path: Path, clock: ManualClock
+) -> ReleaseFollower:
+    """A follower that tries a new release on half of the requests for ten seconds."""
+    limits = FollowerLimits(CanaryLimits(share=0.5, seconds=10, min_overlap=0), hold_seconds=60)
+    return a_follower(store, triton, triton_stack, tmp_path, clock, limits)
+
+
+def versions(follower: ReleaseFollower, count: int = 40) -> set[int | None]:
+    """Who answers so many different requests."""
+    return {answers(follower, f"request-{number}")[0] for number in range(count)}
+
+
+def pointed_to(store: StoreThatGoesAway) -> tuple[int, How]:
+    held = read_pointer(store)
+    assert held is not None
+    return held.pointer.version, held.pointer.how
+
+
+def test_a_new_release_answers_its_share_and_then_all(
+    trying: ReleaseFollower, store: StoreThatGoesAway, clock: ManualClock
+) -> None:
+    published(store)
+    trying.look()
+    assert versions(trying) == {1}, "the first release has nothing to be compared with"
+    published(store, seed=1)
+    trying.look()
+    assert versions(trying) == {1, 2}
+    assert versions(trying) == {1, 2}
+    clock.sleep(10)
+    trying.look()
+    assert versions(trying) == {2}
+    assert pointed_to(store) == (2, "publish")
+
+
+def test_a_release_whose_lists_have_nothing_in_common_is_given_up_and_the_pointer_moved_back(
+    store: StoreThatGoesAway, triton: TritonModel, triton_stack: EmbeddedStack, tmp_path: Path, clock: ManualClock
+) -> None:
+    limits = FollowerLimits(CanaryLimits(share=0.9, seconds=10, min_overlap=1), hold_seconds=60)
+    follower = a_follower(store, triton, triton_stack, tmp_path, clock, limits)
+    published(store)
+    follower.look()
+    published(store, seed=1)
+    follower.look()
+    for number in range(60):  # each asks for enough posts to be compared
+        ((answerer, _),) = follower.share_out([f"request-{number}"])
+        answerer.answer([Question(50, k=10)], StageTimer())
+    follower.look()
+    assert versions(follower) == {1}
+    assert pointed_to(store) == (1, "retreat")
+    follower.look()
+    assert versions(follower) == {1}
+
+
+def test_what_a_canary_cannot_answer_the_old_release_answers(
+    trying: ReleaseFollower, store: StoreThatGoesAway, triton: TritonModel, triton_stack: EmbeddedStack
+) -> None:
+    published(store)
+    trying.look()
+    published(store, seed=1)
+    trying.look()
+    shutil.rmtree(Path(triton_stack.triton_repository) / triton.name / "2")
+    triton.load()
+    assert versions(trying) == {1}, "each request has an answer"
+    trying.look()
+    assert versions(trying) == {1}
+    assert pointed_to(store) == (1, "retreat")
+
+
+@pytest.mark.parametrize("how", ["rollback", "pin"])
+def test_an_operators_move_is_no_trial(trying: ReleaseFollower, store: StoreThatGoesAway, how: How) -> None:
+    published(store)
+    trying.look()
+    name = f"2-{uuid.uuid4().hex[:6]}"
+    files, facts = a_release(version=2, seed=1)
+    publish(store, name, files, facts)
+    point_to(store, name, 2, how)
+    trying.look()
+    assert versions(trying) == {2}
+
+
+def test_a_trial_ends_when_the_pointer_is_moved_back(trying: ReleaseFollower, store: StoreThatGoesAway) -> None:
+    published(store)
+    trying.look()
+    published(store, seed=1)
+    trying.look()
+    roll_back(store, None, "test", "a test", CLOCK)
+    trying.look()
+    assert versions(trying) == {1}
+
+
+def test_going_back_needs_no_store_but_the_pointer(
+    follower: ReleaseFollower, store: StoreThatGoesAway, triton_stack: EmbeddedStack, triton: TritonModel
+) -> None:
+    """The release before is still loaded; its files are fetched afterwards, for the disk."""
+    published(store)
+    follower.look()
+    published(store, seed=1)
+    follower.look()
+    loaded = Path(triton_stack.triton_repository) / triton.name
+    before = (loaded / "1").stat().st_ino
+    roll_back(store, None, "test", "a test", CLOCK)
+    follower.look()
+    assert answers(follower) == (1, "graphsage")
+    assert (loaded / "1").stat().st_ino == before, "nothing was installed"
+    store.away = True
+    follower.look()
+    assert follower.ready()
+
+
+def test_the_release_before_is_unloaded_after_a_while(
+    follower: ReleaseFollower,
+    store: StoreThatGoesAway,
+    triton_stack: EmbeddedStack,
+    triton: TritonModel,
+    clock: ManualClock,
+) -> None:
+    published(store)
+    follower.look()
+    published(store, seed=1)
+    follower.look()
+    loaded = Path(triton_stack.triton_repository) / triton.name
+    assert {entry.name for entry in loaded.iterdir() if entry.is_dir()} == {"1", "2"}
+    clock.sleep(AT_ONCE.hold_seconds)
+    follower.look()
+    assert {entry.name for entry in loaded.iterdir() if entry.is_dir()} == {"2"}
+    assert answers(follower) == (2, "graphsage")
+
+
+def test_a_fresh_pod_without_a_good_newest_release_serves_an_older_one(
+    follower: ReleaseFollower,
+    store: StoreThatGoesAway,
+    triton: TritonModel,
+    triton_stack: EmbeddedStack,
+    tmp_path: Path,
+    clock: ManualClock,
+) -> None:
+    """It has nothing on its disk: what was served before comes from the store."""
+    published(store)
+    follower.look()
+    published(store, seed=1, break_file="model.onnx")
+    fresh = a_follower(store, triton, triton_stack, tmp_path / "elsewhere", clock)
+    fresh.look()
+    assert answers(fresh) == (1, "graphsage")
+
+
+def test_a_model_folder_that_was_lost_is_filled_again(
+    follower: ReleaseFollower, store: StoreThatGoesAway, triton: TritonModel, triton_stack: EmbeddedStack
+) -> None:
+    published(store)
+    follower.look()
+    triton.unload()
+    shutil.rmtree(Path(triton_stack.triton_repository) / triton.name)
+    follower.probe()
+    assert not follower.ready()
+    follower.look()
+    assert follower.ready()
+    assert answers(follower) == (1, "graphsage")

@@ -22,7 +22,7 @@ from waypost.queueing.signing import Keyring, MessageKey
 from waypost.queueing.sqs import SqsQueue
 from waypost.settings import AwsAccess
 from waypost.stages import StageTimer
-from waypost.worker.answerer import Answerer
+from waypost.worker.answerer import Answerer, Answerers
 from waypost.worker.loop import TRITON_DOWN_SECONDS, WorkerLoop
 
 OURS = Keyring([MessageKey("2025", b"a new secret of ours!")])
@@ -32,11 +32,18 @@ GATEWAY, GONE = "gateway:8090", "gone:8091"
 
 @dataclass
 class RecordingAnswerer:
-    """Answers everything as release 7, unless `trouble` finds a reason to raise."""
+    """The only release, 7: answers everything, unless `trouble` finds a reason to raise."""
 
     model_version: int | None = 7
     trouble: Callable[[Sequence[Question]], None] = lambda questions: None
     calls: list[list[AppKey]] = field(default_factory=list)  # the users of each call
+    unanswered_calls: int = 0
+
+    def share_out(self, request_ids: Sequence[str]) -> list[tuple[Answerer, list[int]]]:
+        return [(self, list(range(len(request_ids))))]
+
+    def unanswered(self) -> None:
+        self.unanswered_calls += 1
 
     def answer(self, questions: Sequence[Question], stages: StageTimer) -> list[Answer]:
         self.calls.append([question.user_id for question in questions])
@@ -92,7 +99,7 @@ def a_worker(
 
 
 def a_loop(
-    queue: RequestQueue, answerer: Answerer, sender: ReplySender, metrics: WorkerMetrics, **different: Any
+    queue: RequestQueue, answerer: Answerers, sender: ReplySender, metrics: WorkerMetrics, **different: Any
 ) -> WorkerLoop:
     options = {"ready": lambda: True, "batch": 64, "receivers": 2, "long_poll_seconds": 0.02, **different}
     return WorkerLoop(queue, OURS, answerer, sender, metrics, **options)

@@ -11,11 +11,17 @@ from waypost.release import golden, lookups
 from waypost.release.preflight import (
     TARGETS,
     Finding,
+    Node,
     ScratchTriton,
     check_directory,
     check_load,
+    check_load_as_it_is,
+    finding,
+    read_backend,
     read_release_folder,
+    versions_of,
 )
+from waypost.release.signing import NO_KEYS, TrustedKeys
 from waypost.release.store import GOLDEN, LOOKUPS
 from waypost.settings import ExporterSettings, Parts
 
@@ -31,36 +37,40 @@ def scratch_triton(settings: ExporterSettings, parts: Parts) -> ScratchTriton:
             "WAYPOST_EXPORTER_REPOSITORY is not set",
             "set it to the folder that the Triton of WAYPOST_TRITON_URL loads from",
         )
-    return ScratchTriton(parts.triton_url, repository, backend, device, settings.preflight_timeout_seconds)
+    limits = settings.preflight_timeout_seconds, settings.golden_seconds
+    return ScratchTriton(parts.triton_url, repository, backend, device, *limits)
 
 
-def preflight_directory(directory: Path, target: str, settings: ExporterSettings, parts: Parts | None) -> list[Finding]:
+def preflight_directory(
+    directory: Path,
+    target: str,
+    settings: ExporterSettings,
+    parts: Parts | None,
+    trusted: TrustedKeys = NO_KEYS,
+    node: Node | None = None,
+) -> list[Finding]:
     """Findings about a release folder or a Triton model repository; loaded in a Triton too unless `parts` is None."""
     require_target(target)
     if not directory.is_dir():
         raise UsageError(f"{directory} is not a folder", "name a release folder or a Triton model repository")
-    findings = check_directory(directory, target)
+    findings = check_directory(directory, target, trusted, node or Node())
     if findings or parts is None:
         return findings
-    folder = directory if (directory / MANIFEST).is_file() else newest_version(directory)
+    is_release, model = (directory / MANIFEST).is_file(), directory / MODEL_NAME
+    folder = directory if is_release else versions_of(model)[-1]
     files = read_release_folder(folder)
     if GOLDEN not in files or LOOKUPS not in files:
-        what = "without golden.json and lookups.safetensors its answers cannot be checked"
-        return [
-            Finding("golden-missing", folder.name, what, "a wrong answer looks like a right one", "assemble it again")
-        ]
+        return [finding("golden-missing", folder.name, f"no {GOLDEN} or no {LOOKUPS}")]
     try:
         sizes, asked = lookups.from_bytes(files[LOOKUPS]).sizes, golden.from_bytes(files[GOLDEN])
-    except CorruptObject as error:
-        return [Finding("companion-unreadable", folder.name, str(error), "it cannot be checked", "assemble it again")]
-    return check_load(files, sizes, asked, scratch_triton(settings, parts))
+    except CorruptObject as error:  # changed since they were checked
+        return [finding("digest-mismatch", folder.name, error.cause)]
+    triton = scratch_triton(settings, parts)
+    if not is_release and read_backend(model) == triton.backend:
+        return check_load_as_it_is(model, int(folder.name), asked, triton)
+    return check_load(files, sizes, asked, triton)
 
 
 def require_target(target: str) -> None:
     if target not in TARGETS:
         raise UsageError(f"no table for Triton {target}", f"name one of {', '.join(TARGETS)}")
-
-
-def newest_version(repository: Path) -> Path:
-    """The folder of the highest version in a Triton model repository that check_directory found nothing wrong with."""
-    return max((entry for entry in (repository / MODEL_NAME).iterdir() if entry.is_dir()), key=lambda e: int(e.name))

@@ -1,7 +1,7 @@
 """PopularFollower: keeps the popularity list of the current release at hand, by reading the pointer every few seconds.
 
-A list is used only when it is what its manifest says. Whatever goes wrong (no S3, a release half there), the list at
-hand stays.
+A list is used only when it is what its signed manifest says. Whatever goes wrong (no S3, a release half there), the
+list at hand stays.
 """
 
 from __future__ import annotations
@@ -10,13 +10,14 @@ import asyncio
 import logging
 from typing import Literal
 
-from waypost.errors import CorruptObject, StoreUnavailable
+from waypost.errors import CorruptObject, NoRelease, StoreUnavailable
 from waypost.gateway.popular import PopularList, parse_popular
 from waypost.metrics import GatewayMetrics
-from waypost.objects.bundle import load_files, load_manifest
 from waypost.objects.protocols import ObjectStore
 from waypost.release.key_types import INTEGER_KEYS, KeyTypes
-from waypost.release.store import POPULAR, read_pointer
+from waypost.release.pointer import Pointer, read_pointer
+from waypost.release.signing import TrustedKeys
+from waypost.release.store import POPULAR, load_release
 
 # unknown: the store was never reached. never: it was, and no release was ever published. published: a list is at hand.
 State = Literal["unknown", "never", "published"]
@@ -24,8 +25,8 @@ logger = logging.getLogger(__name__)
 
 
 class PopularFollower:
-    def __init__(self, store: ObjectStore, metrics: GatewayMetrics) -> None:
-        self._store, self._metrics = store, metrics
+    def __init__(self, store: ObjectStore, trusted: TrustedKeys, metrics: GatewayMetrics) -> None:
+        self._store, self._trusted, self._metrics = store, trusted, metrics
         self._reached = False
         self._etag: str | None = None
         self._trouble: str | None = None
@@ -54,7 +55,7 @@ class PopularFollower:
             changed = self._load_changed()
             self._metrics.pointer_reads.labels("changed" if changed else "same").inc()
             self._trouble = None
-        except (StoreUnavailable, CorruptObject) as error:
+        except (StoreUnavailable, CorruptObject, NoRelease) as error:
             self._note(type(error).__name__, str(error))
         except Exception as error:
             logger.exception("the release pointer was not followed")
@@ -68,7 +69,7 @@ class PopularFollower:
         self._reached = False  # something was published, even if it cannot be read
         if held.etag == self._etag:
             return False
-        self.popular = load_popular(self._store, held.pointer.release)
+        self.popular = load_popular(self._store, held.pointer, self._trusted)
         self._etag = held.etag
         self._metrics.holds_release(self.popular.version)
         logger.info(
@@ -84,11 +85,12 @@ class PopularFollower:
             logger.warning("the release pointer was not followed", extra={"cause": cause})
 
 
-def load_popular(store: ObjectStore, release: str) -> PopularList:
-    """The verified popularity list of one release. Raises StoreUnavailable, CorruptObject."""
-    prefix = f"releases/{release}"
-    manifest = load_manifest(store, prefix)
-    if manifest is None:
-        raise CorruptObject(f"{prefix} has no manifest", "publish the release again or roll back")
+def load_popular(store: ObjectStore, pointer: Pointer, trusted: TrustedKeys) -> PopularList:
+    """The verified popularity list of the release pointed to. Raises StoreUnavailable, CorruptObject, NoRelease."""
+    release, version = pointer.release, pointer.version
+    manifest, files = load_release(store, release, trusted, version=version, wanted=lambda path: path == POPULAR)
     manifest.file(POPULAR)
-    return parse_popular(load_files(store, prefix, manifest, lambda path: path == POPULAR)[POPULAR])
+    popular = parse_popular(files[POPULAR])
+    if popular.version != version:
+        raise CorruptObject(f"{POPULAR} of release {release} says version {popular.version}", "roll back")
+    return popular

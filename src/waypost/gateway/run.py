@@ -37,6 +37,7 @@ from waypost.queueing.protocols import RequestQueue
 from waypost.queueing.replies import MAX_REPLY_BODY_BYTES
 from waypost.queueing.signing import Keyring, load_keyring
 from waypost.queueing.sqs import SqsQueue
+from waypost.release.signing import TrustedKeys, trusted_keys
 from waypost.settings import GatewaySettings, Parts, SharedSettings
 
 KEYS_SECONDS = 1.0  # how soon a changed API keys file counts
@@ -52,6 +53,7 @@ class Outside:
     queue: RequestQueue
     store: ObjectStore
     keyring: Keyring
+    trusted: TrustedKeys
 
 
 @dataclass(frozen=True)
@@ -89,6 +91,7 @@ def connect(parts: Parts) -> Outside:
         queue=SqsQueue(parts.sqs, parts.request_queue_url),
         store=S3ObjectStore(s3_client(parts.s3, read_timeout_seconds=POINTER_READ_SECONDS), parts.bucket),
         keyring=load_keyring(parts.message_keys_file),
+        trusted=trusted_keys(parts),
     )
 
 
@@ -117,7 +120,7 @@ async def serve(
     """Answer until `stop` is set; then not ready, what is in flight finished, and down."""
     clock, metrics, pending, servers = SystemClock(), GatewayMetrics(), Pending(), Servers()
     enqueuer = Enqueuer(outside.queue, outside.keyring, pending, clock)
-    follower = PopularFollower(outside.store, metrics)
+    follower = PopularFollower(outside.store, outside.trusted, metrics)
     reply_to = f"{settings.reply_address or LOCAL_LABEL}:{port_of(sockets.replies)}"
     recommender = Recommender(enqueuer, pending, follower, metrics, clock, reply_to, settings.concurrency, fault)
 

@@ -39,6 +39,14 @@ class Layout:
         return self.root / "secrets" / "message-keys.json"
 
     @property
+    def signing_key_file(self) -> Path:
+        return self.root / "secrets" / "release-signing-key.pem"
+
+    @property
+    def release_keys_file(self) -> Path:
+        return self.root / "secrets" / "release-keys.pem"
+
+    @property
     def postgres(self) -> Path:
         return self.root / "postgres"
 

@@ -34,7 +34,9 @@ from waypost.objects.s3 import S3ObjectStore, s3_client
 from waypost.questions import AppKey
 from waypost.release import lookups
 from waypost.release.opening import file_of
-from waypost.release.store import LOOKUPS, load_release, read_pointer
+from waypost.release.pointer import read_pointer
+from waypost.release.signing import TrustedKeys, trusted_keys
+from waypost.release.store import LOOKUPS, load_release
 from waypost.settings import (
     LoadSettings,
     LocalSettings,
@@ -91,7 +93,7 @@ def run(environ: Mapping[str, str], night: Callable[[], object], *, once: bool, 
         store = S3ObjectStore(s3_client(parts.s3), parts.bucket)
         if read_pointer(store) is None:
             night()
-        url, answer = _first_answer(shared, store)
+        url, answer = _first_answer(shared, store, trusted_keys(parts))
         print(f"ready {url}\n{json.dumps(answer)}", flush=True)  # noqa: T201
         if not once:
             _watch(shared, environ, stopping)
@@ -139,10 +141,10 @@ def _read_number(dsn: str, sql: str) -> int:
     return int(number or 0)
 
 
-def _first_answer(shared: SharedSettings, store: ObjectStore) -> tuple[str, dict[str, Any]]:
+def _first_answer(shared: SharedSettings, store: ObjectStore, trusted: TrustedKeys) -> tuple[str, dict[str, Any]]:
     """Ask as a known user until the model answers: the worker may still be loading the release."""
     layout = Layout.of(shared.local_dir)
-    user = _known_user(store)
+    user = _known_user(store, trusted)
     deadline = time.monotonic() + FIRST_ANSWER_SECONDS
     last = "it did not answer"
     while time.monotonic() < deadline:
@@ -161,12 +163,13 @@ def _first_answer(shared: SharedSettings, store: ObjectStore) -> tuple[str, dict
     )
 
 
-def _known_user(store: ObjectStore) -> AppKey:
+def _known_user(store: ObjectStore, trusted: TrustedKeys) -> AppKey:
     """The first user of whom the served release knows anything, as the app names him."""
     held = read_pointer(store)
     if held is None:
         raise NoRelease("no release was ever published", "run `waypost night` first")
-    _, files = load_release(store, held.pointer.release)
+    wanted = held.pointer
+    _, files = load_release(store, wanted.release, trusted, version=wanted.version, wanted=lambda path: path == LOOKUPS)
     known = lookups.from_bytes(file_of(files, LOOKUPS))
     rows = np.flatnonzero(known.user_has_state)[:1]
     if not len(rows):

@@ -9,6 +9,15 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+    load_pem_private_key,
+)
+
 from waypost.errors import LocalStackError
 from waypost.local.layout import Layout, save_private
 
@@ -55,6 +64,27 @@ def make_message_keys(layout: Layout) -> Path:
     path = layout.message_keys_file
     _load_or_make(path, lambda: {"keys": [{"id": "k1", "secret": _random_base64(MESSAGE_KEY_BYTES)}]})
     return path
+
+
+def make_release_keys(layout: Layout) -> tuple[Path, Path]:
+    """The file of the key that signs releases, and the file of the public keys that are trusted."""
+    private, public = layout.signing_key_file, layout.release_keys_file
+    if not private.exists():
+        made = Ed25519PrivateKey.generate()
+        save_private(private, made.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode())
+    trusted = public.read_text() if public.exists() else ""
+    half = _public_half(private)
+    if half not in trusted:  # an earlier key stays: what it signed is still ours
+        save_private(public, trusted + half)
+    return private, public
+
+
+def _public_half(private: Path) -> str:
+    try:
+        key = load_pem_private_key(private.read_bytes(), password=None)
+    except (OSError, ValueError, TypeError) as error:
+        raise LocalStackError(f"{private} cannot be read: {error}", "restore it or remove it") from None
+    return key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
 
 
 def _random_base64(length: int) -> str:

@@ -22,7 +22,12 @@ from waypost.local import aws, postgres, triton
 from waypost.local.layout import EMBEDDED_PARTS, PROCESS_PARTS, Layout, PartName, save_private
 from waypost.local.ports import LOOPBACK, choose_ports
 from waypost.local.processes import kill_holders
-from waypost.local.secrets import load_or_make_aws_keys, load_or_make_postgres_passwords, make_message_keys
+from waypost.local.secrets import (
+    load_or_make_aws_keys,
+    load_or_make_postgres_passwords,
+    make_message_keys,
+    make_release_keys,
+)
 from waypost.local.serving import serving_spec
 from waypost.local.supervisor import Supervisor, folder_lock
 from waypost.settings import EmbeddedStack, LocalSettings, Part, SharedSettings, absent_parts
@@ -203,7 +208,13 @@ def _save_stack(layout: Layout, found: Mapping[str, str], ports: Mapping[str, in
     """Describe what was just started, beside what an earlier `up` of the same folder described."""
     earlier = _read_stack_file(layout)
     described = {field.name: str(earlier.get(field.name) or "") for field in fields(EmbeddedStack)}
-    stack = EmbeddedStack.parse({**described, **found, "message_keys_file": str(make_message_keys(layout))})
+    signing_key, release_keys = make_release_keys(layout)
+    keys = {
+        "message_keys_file": str(make_message_keys(layout)),
+        "signing_key_file": str(signing_key),
+        "release_keys_file": str(release_keys),
+    }
+    stack = EmbeddedStack.parse({**described, **found, **keys})
     content = json.dumps({**asdict(stack), "ports": dict(ports)}, indent=2) + "\n"
     if not layout.stack_file.exists() or layout.stack_file.read_text() != content:
         save_private(layout.stack_file, content)

@@ -18,6 +18,7 @@ from waypost.local.layout import ALL_PARTS, Layout, PartName
 from waypost.local.serving import read_published
 from waypost.local.stack import read_stack
 from waypost.local.supervisor import Supervisor
+from waypost.local.triton import read_server_pid
 from waypost.settings import EmbeddedStack
 
 STARTING_SECONDS = 30.0  # silence is a start until then
@@ -53,7 +54,8 @@ def _read_part(layout: Layout, stack: EmbeddedStack | None, part: PartName) -> P
     else:
         answer = ask(stack) if stack is not None else _Answer(None, None, "silent")
     state = answer.state if answer.state != "silent" else _silent_state(layout, part)
-    return {"pid": leader.process.pid, "url": answer.url, "metrics_url": answer.metrics_url, "state": state}
+    pid = read_server_pid(layout) if part == "triton" else leader.process.pid  # its leader is the keeper
+    return {"pid": pid, "url": answer.url, "metrics_url": answer.metrics_url, "state": state}
 
 
 def _silent_state(layout: Layout, part: PartName) -> str:

@@ -47,6 +47,7 @@ class PartSpec:
     start_seconds: float = 30.0
     identity: tuple[str, ...] = ()  # what tells it from the same command started otherwise; another one is restarted
     before_start: Callable[[], None] = lambda: None  # runs once nothing is left of the part, right before it starts
+    start_failed: Callable[[], bool] = lambda: False  # whether waiting for it is in vain though its leader lives
 
     def fingerprint(self) -> str:
         return hashlib.sha256(json.dumps([self.command, self.identity]).encode()).hexdigest()[:16]
@@ -165,12 +166,12 @@ class Supervisor:
         return process, log_start
 
     def _wait_ready(self, spec: PartSpec, process: Process, log_start: int) -> None:
-        def over() -> bool:
-            return not process.is_alive() or spec.is_ready()
+        def failed() -> bool:
+            return not process.is_alive() or spec.start_failed()
 
         try:
-            in_time = wait_until(over, spec.start_seconds)
-            if not process.is_alive():
+            in_time = wait_until(lambda: failed() or spec.is_ready(), spec.start_seconds)
+            if failed():
                 raise self._early_death(spec, log_start)
             if not in_time:
                 log = self._layout.log(spec.name)

@@ -1,4 +1,5 @@
-"""The embedded Triton: the tritonserver of the nvidia-pytriton wheel, from an environment of its own.
+"""The embedded Triton: the tritonserver of the nvidia-pytriton wheel, from an environment of its own, run by the
+keeper that runs it in a pod too.
 
 That server carries the python backend only, which runs each model in a stub process with an embedded interpreter. The
 stub ignores PYTHONPATH and imports from its working directory first, so the server's working directory is the
@@ -10,6 +11,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import json
 import shutil
 import subprocess
 import sys
@@ -18,12 +20,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import waypost
 from waypost.errors import LocalStackError
 from waypost.local.asking import answers_ok
 from waypost.local.layout import Layout
 from waypost.local.ports import LOOPBACK
 from waypost.local.supervisor import PartSpec, private_environment
 
+KEEPER = Path(waypost.__file__).parent / "worker" / "triton_keeper.py"  # a script, not a module of this process
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108  # where the server and its stubs exchange tensors
 MIN_SHARED_MEMORY_BYTES = 32 * 2**20  # a stub begins with 1 MiB and grows with the largest batch in flight
 STUB_CHECK_SECONDS = 10.0
@@ -155,6 +159,7 @@ def remove_regions(layout: Layout, folder: Path = SHARED_MEMORY) -> None:
 
 
 def triton_spec(layout: Layout, home: TritonHome, ports: Mapping[str, int]) -> PartSpec:
+    """The keeper, which runs the server, starts it again when it ends, and ends it."""
     listen = [
         option
         for name in ("http", "grpc", "metrics")
@@ -163,24 +168,53 @@ def triton_spec(layout: Layout, home: TritonHome, ports: Mapping[str, int]) -> P
     return PartSpec(
         name="triton",
         command=(
+            sys.executable, "-IS", str(KEEPER), f"--repository={layout.triton_models}",
+            f"--region-prefix={region_prefix(layout)}", f"--stop-seconds={2 * EXIT_SECONDS}", "--",
             str(home.server / "bin" / "tritonserver"), *listen,
             f"--model-repository={layout.triton_models}", "--model-control-mode=explicit",
             f"--backend-directory={layout.triton_backends}",
-            f"--backend-config=python,shm-region-prefix-name={region_prefix(layout)}",
             "--strict-readiness=false", "--allow-gpu-metrics=false", f"--exit-timeout-secs={EXIT_SECONDS}",
         ),
         environment=triton_environment(layout, home),
         working_dir=home.site_packages,
         is_ready=lambda: answers_ok(f"{http_url(ports)}/v2/health/live"),
+        identity=(hashlib.sha256(KEEPER.read_bytes()).hexdigest(),),
         before_start=lambda: _make_ready_to_start(layout, home),
+        start_failed=lambda: _read_server(layout).early_deaths > 0,
     )  # fmt: skip
 
 
 def _make_ready_to_start(layout: Layout, home: TritonHome) -> None:
+    _server_file(layout).unlink(missing_ok=True)
     stub = save_backends(home, layout.triton_backends)
     check_stub(stub, triton_environment(layout, home), home.python_version)
     remove_regions(layout)
     check_shared_memory()
+
+
+def read_server_pid(layout: Layout) -> int | None:
+    """The server that the running keeper has started; None while it is between two."""
+    return _read_server(layout).pid
+
+
+@dataclass(frozen=True)
+class _Server:
+    """What the keeper says of its server."""
+
+    pid: int | None = None
+    early_deaths: int = 0  # in a row, each soon after its start
+
+
+def _read_server(layout: Layout) -> _Server:
+    try:
+        said = json.loads(_server_file(layout).read_text())
+        return _Server(said["pid"], said["early_deaths"])
+    except (OSError, ValueError, KeyError, TypeError):  # the keeper has not said anything yet
+        return _Server()
+
+
+def _server_file(layout: Layout) -> Path:
+    return layout.triton_models / ".keeper" / "server.json"
 
 
 def http_url(ports: Mapping[str, int]) -> str:

@@ -36,6 +36,7 @@ class Manifest:
     facts: Mapping[str, Any]
 
     def to_bytes(self) -> bytes:
+        """Canonical: these bytes and no others are this manifest."""
         files = [{"path": f.path, "size": f.size, "sha256": f.sha256} for f in self.files]
         return json.dumps({**self.facts, "files": files}, indent=2, sort_keys=True).encode()
 
@@ -47,21 +48,25 @@ class Manifest:
 
 
 def parse_manifest(body: bytes, where: str) -> Manifest:
-    """Raises CorruptObject for anything that is not a whole manifest."""
+    """Raises CorruptObject for anything that is not a whole manifest, byte for byte as `to_bytes` writes it."""
     try:
         content = json.loads(body)
         files = tuple(FileEntry(str(f["path"]), int(f["size"]), str(f["sha256"])) for f in content.pop("files"))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        manifest = Manifest(files, content)
+        as_written = manifest.to_bytes() == body
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError) as error:
         raise CorruptObject(f"{where} is not a manifest: {type(error).__name__}", REMEDY) from None
     if any(f.path.startswith("/") or ".." in f.path.split("/") for f in files):
         raise CorruptObject(f"{where} names a path outside its folder")
-    return Manifest(files, content)
+    if not as_written:
+        raise CorruptObject(f"{where} was changed after it was written", REMEDY)
+    return manifest
 
 
 def describe(files: Mapping[str, bytes], facts: Mapping[str, Any]) -> Manifest:
-    """The manifest of these file contents."""
+    """The manifest of these file contents. The facts become what a reader of the manifest will find: plain JSON."""
     entries = [FileEntry(path, len(body), hashlib.sha256(body).hexdigest()) for path, body in sorted(files.items())]
-    return Manifest(tuple(entries), dict(facts))
+    return Manifest(tuple(entries), json.loads(json.dumps(facts)))
 
 
 def check(entry: FileEntry, body: bytes, where: str) -> bytes:
@@ -73,12 +78,24 @@ def check(entry: FileEntry, body: bytes, where: str) -> bytes:
     return body
 
 
-def save_bundle(store: ObjectStore, prefix: str, files: Mapping[str, bytes], facts: Mapping[str, Any]) -> Manifest:
-    """Write every file, then the manifest. A file left by an interrupted writer is replaced when it differs.
+def unsealed(manifest: Manifest) -> Manifest:
+    """As it was described."""
+    return manifest
 
-    Raises StoreUnavailable; whatever was written until then has no manifest and so is no bundle.
+
+def save_bundle(
+    store: ObjectStore,
+    prefix: str,
+    files: Mapping[str, bytes],
+    facts: Mapping[str, Any],
+    seal: Callable[[Manifest], Manifest] = unsealed,
+) -> Manifest:
+    """Write every file, then the manifest, as `seal` returns it: signed, for instance.
+
+    A file left by an interrupted writer is replaced. Raises StoreUnavailable; whatever was written until then has no
+    manifest and so is no bundle.
     """
-    manifest = describe(files, facts)
+    manifest = seal(describe(files, facts))
     with ThreadPoolExecutor(CONCURRENT_TRANSFERS) as pool:
         list(pool.map(lambda path: put_or_heal(store, f"{prefix}/{path}", files[path]), files))
     put_or_heal(store, f"{prefix}/{MANIFEST}", manifest.to_bytes())

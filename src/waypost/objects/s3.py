@@ -23,15 +23,15 @@ _MISSING = {"NoSuchKey", "404"}
 _LOST_RACE = {"PreconditionFailed", "ConditionalRequestConflict", "412", "409"}
 
 
-def s3_client(access: AwsAccess, *, read_timeout_seconds: float = 30) -> S3Client:
-    """A client whose every call ends: 3 s to connect, `read_timeout_seconds` to answer, three tries in all.
+def s3_client(access: AwsAccess, *, read_timeout_seconds: float = 30, attempts: int = 3) -> S3Client:
+    """A client whose every call ends: 3 s to connect, `read_timeout_seconds` to answer, so many tries in all.
 
     Raises SettingsError when AWS's own variables make no sense.
     """
     config = Config(
         connect_timeout=3,
         read_timeout=read_timeout_seconds,
-        retries={"total_max_attempts": 3, "mode": "standard"},
+        retries={"total_max_attempts": attempts, "mode": "standard"},
         max_pool_connections=16,
         s3={"addressing_style": "path"} if access.endpoint_url else {},
     )

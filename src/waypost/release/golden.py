@@ -49,15 +49,18 @@ def from_bytes(body: bytes) -> Golden:
     """Raises CorruptObject."""
     try:
         content = json.loads(body)
-        golden = Golden(
-            inputs={tensor.name: np.array(content["inputs"][tensor.name], np.int32) for tensor in INPUTS},
-            post_index=np.array(content["post_index"], np.int64),
-            score=np.array(content["score"], np.float32),
-        )
-    except (ValueError, KeyError, TypeError) as error:
+        with np.errstate(over="ignore"):  # a score past float32 is infinite, and refused below
+            golden = Golden(
+                inputs={tensor.name: np.array(content["inputs"][tensor.name], np.int32) for tensor in INPUTS},
+                post_index=np.array(content["post_index"], np.int64),
+                score=np.array(content["score"], np.float64).astype(np.float32),
+            )
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise CorruptObject(f"golden.json cannot be read: {type(error).__name__}") from None
-    if not len(golden) or golden.post_index.ndim != 2 or golden.post_index.shape[1] > MAX_ITEMS:
+    if golden.post_index.ndim != 2 or not len(golden) or golden.post_index.shape[1] > MAX_ITEMS:
         raise CorruptObject("golden.json holds no questions")
+    if golden.score.shape != golden.post_index.shape or not np.isfinite(golden.score).all():
+        raise CorruptObject("golden.json holds answers without a score")  # to which any answer would be equal
     return golden
 
 

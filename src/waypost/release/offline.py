@@ -21,19 +21,21 @@ from waypost.questions import Answer, AppKey, Question
 from waypost.release.answering import Answerer
 from waypost.release.onnx_runner import load_onnx
 from waypost.release.opening import file_of, open_release
-from waypost.release.store import MODEL, load_release, read_pointer
+from waypost.release.pointer import read_pointer
+from waypost.release.signing import TrustedKeys
+from waypost.release.store import MODEL, load_release
 from waypost.stages import StageTimer
 
 logger = logging.getLogger(__name__)
 _NO_WORD = re.compile(r"[\s\\\x00-\x1f\x7f-\x9f]")  # what splits a line or a list of words, and the escape itself
 
 
-def load_answerer(store: ObjectStore) -> Answerer:
+def load_answerer(store: ObjectStore, trusted: TrustedKeys) -> Answerer:
     """The served release, ready to answer in this process. Raises NoRelease, CorruptObject, StoreUnavailable."""
     held = read_pointer(store)
     if held is None:
         raise NoRelease("no release was ever published", "run `waypost night` first")
-    manifest, files = load_release(store, held.pointer.release)
+    manifest, files = load_release(store, held.pointer.release, trusted, version=held.pointer.version)
     return open_release(manifest, files, load_onnx(file_of(files, MODEL)))
 
 

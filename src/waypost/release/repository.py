@@ -1,7 +1,8 @@
 """A verified release as a Triton model repository on local disk: `<folder>/recommender/config.pbtxt` and
 `<folder>/recommender/<version>/…`.
 
-A version folder appears whole or not at all: it is written beside its place, flushed, and renamed into it.
+A version folder appears whole or not at all, and goes the same way: it is written beside its place, flushed, and
+renamed into it. One process at a time writes the folder of one model.
 """
 
 from __future__ import annotations
@@ -9,7 +10,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict
 from importlib import resources
 from pathlib import Path
@@ -34,26 +36,48 @@ def assemble(
     """
     model_folder = folder / name
     model_folder.mkdir(parents=True, exist_ok=True)
-    scratch = folder / f".{name}-{version}-{os.getpid()}"
-    shutil.rmtree(scratch, ignore_errors=True)
-    scratch.mkdir()
-    for path, body in {**_version_files(files, sizes, backend), **{path: files[path] for path in companions}}.items():
-        _write(scratch / path, body)
-    target = model_folder / str(version)
-    if target.exists():  # the same release again, or what a killed worker left: never trusted, always replaced
-        shutil.rmtree(target)
-    scratch.rename(target)
-    config = config_pbtxt(backend, device).replace(f'name: "{MODEL_NAME}"', f'name: "{name}"')
-    _replace(model_folder / "config.pbtxt", config.encode())
+    wanted = {**_version_files(files, sizes, backend), **{path: files[path] for path in companions}}
+    with _scratch(folder, name) as scratch:
+        draft = scratch / str(version)
+        draft.mkdir()
+        for path, body in wanted.items():
+            _write(draft / path, body)
+        _sync(draft)
+        target = model_folder / draft.name
+        if target.exists():  # the same release again, or what a killed worker left: never trusted, always replaced
+            target.rename(scratch / "replaced")
+        draft.rename(target)
+        config = config_pbtxt(backend, device).replace(f'name: "{MODEL_NAME}"', f'name: "{name}"').encode()
+        if not _holds(model_folder / "config.pbtxt", config):  # a touched config makes Triton load every version again
+            _write(scratch / "config.pbtxt", config)
+            (scratch / "config.pbtxt").rename(model_folder / "config.pbtxt")
+        _sync(model_folder)
+        _sync(folder)
     return target
 
 
 def keep_only(folder: Path, versions: Iterable[int], name: str = MODEL_NAME) -> None:
     """Remove every other version: Triton loads all it finds in the folder."""
     wanted = {str(version) for version in versions}
-    for entry in (folder / name).iterdir() if (folder / name).exists() else ():
-        if entry.is_dir() and entry.name not in wanted:
-            shutil.rmtree(entry)
+    entries = (folder / name).iterdir() if (folder / name).exists() else ()
+    unwanted = [entry for entry in entries if entry.is_dir() and entry.name not in wanted]
+    if unwanted:
+        with _scratch(folder, name) as scratch:
+            for entry in unwanted:
+                entry.rename(scratch / entry.name)  # gone at once and whole, whatever happens while it is removed
+            _sync(folder / name)
+
+
+@contextmanager
+def _scratch(folder: Path, name: str) -> Iterator[Path]:
+    """A folder beside the model's, on the same disk; what a killed process left in it is removed first."""
+    scratch = folder / f".scratch-{name}"
+    shutil.rmtree(scratch, ignore_errors=True)
+    scratch.mkdir()
+    try:
+        yield scratch
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def remove_model(folder: Path, name: str) -> None:
@@ -66,13 +90,17 @@ def _version_files(files: Mapping[str, bytes], sizes: Sizes, backend: Backend) -
     if backend == "python":
         chosen["model.py"] = resources.files("waypost.release").joinpath("triton_model.py").read_bytes()
         chosen["padding.json"] = json.dumps(asdict(sizes)).encode()
+        # A file where Python would make a folder for compiled code: Triton would take the version for a changed one
+        # and load it a second time with the next.
+        chosen["__pycache__"] = b""
     return chosen
 
 
-def _replace(path: Path, body: bytes) -> None:
-    scratch = path.with_name(f".{path.name}-{os.getpid()}")
-    _write(scratch, body)
-    scratch.replace(path)
+def _holds(path: Path, body: bytes) -> bool:
+    try:
+        return path.read_bytes() == body
+    except FileNotFoundError:
+        return False
 
 
 def _write(path: Path, body: bytes) -> None:
@@ -80,3 +108,12 @@ def _write(path: Path, body: bytes) -> None:
         file.write(body)
         file.flush()
         os.fsync(file.fileno())
+
+
+def _sync(folder: Path) -> None:
+    """A rename or a new file is on disk only once its folder is."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,99 +1,84 @@
-"""Follow the pointer: fetch the release it names, verify it, load it into this pod's Triton, ask the golden
-questions, and only then let the worker answer with it.
+"""Follow the pointer: fetch the release it names, verify it, load it into this pod's Triton beside what is served, try
+it on a share of the requests, and only then let it answer all of them.
 
-The release served before stays loaded until the next look, so that a batch begun with it can end. Whatever goes wrong
-with a new release, the old one goes on answering. Readiness is a right answer to a golden question a moment ago,
-nothing less."""
+Whatever goes wrong with a new release, the old one goes on answering; one that was loaded and turns out worse is given
+up, and the pointer is moved back. The release before stays loaded for a while, so that going back takes one look.
+Readiness is a right answer to a golden question a moment ago, nothing less."""
 
 from __future__ import annotations
 
 import logging
-import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from waypost.clock import Clock
-from waypost.errors import CorruptObject, PipelineError, RetryableError, TritonUnavailable
+from waypost.errors import CorruptObject, PipelineError, RetryableError, Superseded, TritonUnavailable
 from waypost.metrics import WorkerMetrics
-from waypost.model.signature import Backend, Device
 from waypost.objects.bundle import Manifest
-from waypost.objects.protocols import ObjectStore
-from waypost.questions import Answer, Question
 from waypost.release import golden
-from waypost.release.answering import Answerer
-from waypost.release.golden import Golden
+from waypost.release.moves import retreat
 from waypost.release.opening import file_of, open_release
-from waypost.release.repository import assemble, keep_only
-from waypost.release.store import GOLDEN, load_release, read_pointer, version_of
-from waypost.release.triton import TritonModel
+from waypost.release.pointer import HeldPointer
+from waypost.release.store import GOLDEN, version_of
 from waypost.stages import StageTimer
-from waypost.worker.kept import load_kept, save_kept
+from waypost.worker.answerer import Answerer
+from waypost.worker.canary import CanaryLimits, Comparison
+from waypost.worker.pod import Installed, TritonPod
+from waypost.worker.served import Canary, Served, share_out
+from waypost.worker.sources import Loaded, ReleaseSources
 
 logger = logging.getLogger(__name__)
 REFUSED_RETRY_SECONDS = 30.0  # a release that failed is tried again after this: its files may have been mended
-UNLOAD_SECONDS = 1.0  # Triton answers an unload before it is done
-PROBE_VALID_SECONDS = 10.0  # readiness older than this is no readiness
-
-
-@dataclass(frozen=True, eq=False)
-class Served:
-    """A release that this worker may answer with."""
-
-    release: str
-    answerer: Answerer
-    golden: Golden
-
-    @property
-    def version(self) -> int:
-        return self.answerer.model_version
+PROBE_VALID_SECONDS = 5.0  # readiness older than this is no readiness
 
 
 @dataclass(frozen=True)
-class ModelFolder:
-    """Where this pod's Triton loads models from, and how it runs them."""
+class FollowerLimits:
+    canary: CanaryLimits
+    hold_seconds: float  # the release before stays loaded for so long
 
-    path: Path
-    backend: Backend
-    device: Device
+
+@dataclass(frozen=True, eq=False)
+class Previous:
+    """The release before, still loaded."""
+
+    served: Served
+    until: float  # on the monotonic clock
 
 
 class ReleaseFollower:
     def __init__(
         self,
-        store: ObjectStore,
-        triton: TritonModel,
-        folder: ModelFolder,
-        kept: Path,
+        sources: ReleaseSources,
+        pod: TritonPod,
         clock: Clock,
         metrics: WorkerMetrics,
+        limits: FollowerLimits,
+        name: str,
     ) -> None:
-        self._store, self._triton, self._folder, self._kept = store, triton, folder, kept
-        self._clock, self._metrics = clock, metrics
+        """`name` is this pod's, for the audit of a pointer that it moves back."""
+        self._sources, self._pod, self._clock = sources, pod, clock
+        self._metrics, self._limits, self._name = metrics, limits, name
         self._served: Served | None = None
-        self._previous: int | None = None  # a version that is still loaded, for batches begun with it
-        self._refused: tuple[str, float] | None = None  # release id, when
+        self._canary: Canary | None = None
+        self._previous: Previous | None = None
+        self._to_keep: str | None = None  # a served release that is not on this pod's disk yet
+        self._given_up: tuple[str, str] | None = None  # a release that failed its trial here, why
+        self._refused: tuple[str, float] | None = None  # a release that could not be had or loaded, when
         self._answered_at: float | None = None
-        self._loading = threading.Lock()  # a look and a probe never change what Triton has loaded at the same time
-
-    @property
-    def served(self) -> Served | None:
-        return self._served
+        self._lost = False  # Triton or its folder no longer has what is served
 
     @property
     def model_version(self) -> int | None:
         return self._served.version if self._served else None
 
-    def answer(self, questions: Sequence[Question], stages: StageTimer) -> list[Answer]:
-        """The served release's answers. Raises TritonUnavailable, also when nothing is served yet."""
-        served = self._served
-        if served is None:
-            raise TritonUnavailable("no release is loaded yet")
-        try:
-            return served.answerer.answer(questions, stages)
-        except TritonUnavailable:
-            self._answered_at = None  # no more messages until a golden question is answered again
-            raise
+    def share_out(self, request_ids: Sequence[str]) -> list[tuple[Answerer, list[int]]]:
+        """Who answers which of these requests; before the first release somebody who raises TritonUnavailable."""
+        return share_out(request_ids, self._served, self._canary, self._clock)
+
+    def unanswered(self) -> None:
+        """Triton failed a request: none is taken until a golden question is answered again."""
+        self._answered_at = None
 
     def ready(self) -> bool:
         """Whether the served release answered a golden question rightly within the last seconds."""
@@ -101,19 +86,28 @@ class ReleaseFollower:
         return answered is not None and self._clock.monotonic() - answered < PROBE_VALID_SECONDS
 
     def look(self) -> None:
-        """One look at the pointer; never raises for anything that a later look may find mended."""
-        self._drop_previous()
+        """One look at the trial and the pointer; never raises for anything that a later look may find mended."""
+        self._attempt(self._judge, "canary not judged")
+        self._attempt(self._install_again, "release not installed again")
+        if not self._attempt(self._follow, "release not switched"):
+            self._attempt(self._start_with_another, "no other release found")
+        self._attempt(self._drop_previous, "previous release not unloaded")
+        self._attempt(self._keep_on_disk, "release not kept on disk")
+
+    def _attempt(self, step: Callable[[], None], failure: str) -> bool:
+        """One step that must not keep the others from being taken."""
         try:
-            self._follow()
+            step()
         except RetryableError as error:
-            logger.warning("release not switched", extra={"cause": str(error)})
-            self._start_from_kept()
+            logger.warning(failure, extra={"cause": str(error)})
+            return False
         except (PipelineError, OSError) as error:  # OSError: this pod's disk
-            logger.error("release refused", extra={"cause": str(error)})
-            self._start_from_kept()
+            logger.error(failure, extra={"cause": str(error)})
+            return False
+        return True
 
     def probe(self) -> None:
-        """Ask one golden question; a Triton that was restarted knows no model and is told to load it again.
+        """Ask one golden question, and have Triton revived when it fails.
 
         Apart from `look`, which may wait long for the store or for a load while the served release goes on answering.
         """
@@ -121,112 +115,174 @@ class ReleaseFollower:
         if served is None:
             return
         try:
-            self._ask(served)
-        except TritonUnavailable as error:
+            self._check(served)
+        except (TritonUnavailable, CorruptObject) as error:
             self._answered_at = None
-            logger.warning("golden question unanswered", extra={"cause": str(error)})
-            if self._loading.acquire(blocking=False):  # else a look is loading right now
-                try:
-                    self._recover(served)
-                finally:
-                    self._loading.release()
+            logger.warning("golden question not answered", extra={"cause": str(error)})
+            self._revive(served)
 
-    def _recover(self, served: Served) -> None:
-        """Load again; where that changes nothing, unload first: a dead stub leaves its model "loaded" for good."""
+    def _check(self, served: Served) -> None:
+        self._pod.check(served.installed)
+        self._answered_at = self._clock.monotonic()
+
+    def _revive(self, served: Served) -> None:
         try:
-            self._triton.load()
-            try:
-                self._ask(served)
-            except TritonUnavailable:
-                self._triton.unload()
-                self._clock.sleep(UNLOAD_SECONDS)
-                self._triton.load()
-                self._ask(served)
+            self._pod.revive([one.installed for one in self._loaded()])
+            self._check(served)
+            self._metrics.revivals.inc()
         except TritonUnavailable as error:
-            logger.warning("triton did not recover yet", extra={"cause": str(error)})
+            logger.error("triton did not recover yet", extra={"cause": str(error)})
+        except CorruptObject as error:
+            logger.error("triton does not serve what was loaded", extra={"cause": str(error)})
+            self._lost = True
+
+    def _install_again(self) -> None:
+        """What is served, from the files on disk or in the store, where Triton's folder has lost it."""
+        served = self._served
+        if served is None or not self._lost:
+            return
+        _, files = self._sources.named(served.release)
+        self._canary = self._previous = None
+        self._pod.load(served.installed, files, [])
+        self._lost, self._answered_at = False, self._clock.monotonic()
+
+    def _loaded(self) -> list[Served]:
+        """What Triton has loaded, the served one first."""
+        found = [self._served, self._canary and self._canary.served, self._previous and self._previous.served]
+        return [served for served in found if served]
+
+    def _judge(self) -> None:
+        """Ends a trial whose time is over or whose figures are past a limit."""
+        canary, served = self._canary, self._served
+        if canary is None or served is None:
+            return
+        self._compare(canary, served)
+        verdict = canary.comparison.verdict()
+        if verdict.state == "passed":
+            self._pod.check(canary.served.installed)
+            self._serve(canary.served, (canary.manifest, dict(canary.files)))
+        elif verdict.state == "failed":
+            self._end_trial(canary, served)
+            self._given_up = (canary.served.release, verdict.reason)
+            self._metrics.release_loads.labels("given up").inc()
+            logger.error("canary given up", extra={"release": canary.served.release, "cause": verdict.reason})
+
+    def _compare(self, canary: Canary, served: Served) -> None:
+        """Some of the questions that the canary answered, asked of the served release too; nobody waits for these."""
+        shadows = canary.comparison.take_shadows()
+        if shadows:
+            answers = served.answerer.answer([shadow.question for shadow in shadows], StageTimer())
+            canary.comparison.compared(shadows, answers)
+
+    def _end_trial(self, canary: Canary, served: Served) -> None:
+        self._canary = None
+        self._pod.keep_only([one.installed for one in self._loaded()])
+        self._metrics.forget_release(canary.served.version)
 
     def _follow(self) -> None:
-        held = read_pointer(self._store)
+        held = self._sources.pointer()
         if held is None:
             return
-        release = held.pointer.release
-        if self._served is not None and self._served.release == release:
+        release, served, canary = held.pointer.release, self._served, self._canary
+        if canary is not None and served is not None and canary.served.release != release:
+            logger.warning("canary ended: the pointer was moved", extra={"release": canary.served.release})
+            self._end_trial(canary, served)
+            canary = None
+        if release in (served and served.release, canary and canary.served.release):
             return
-        if self._refused and self._refused[0] == release and not self._retry_due():
-            return
-        try:
-            with self._metrics.release_load.time():
-                manifest, files = load_release(self._store, release)
-                self._switch(manifest, files)
-        except (PipelineError, TritonUnavailable, OSError):
-            self._refused = (release, self._clock.monotonic())
-            self._metrics.release_loads.labels("refused").inc()
-            raise
-        self._metrics.release_loads.labels("served").inc()
-        save_kept(self._kept, manifest, files)
+        if self._previous is not None and self._previous.served.release == release:
+            self._go_back(self._previous.served)
+        elif served and self._given_up and self._given_up[0] == release and held.pointer.how == "publish":
+            self._move_back(held, served.release, self._given_up[1])
+        elif not self._refused or self._refused[0] != release or self._retry_due():
+            self._take_up(held)
 
     def _retry_due(self) -> bool:
         return self._refused is None or self._clock.monotonic() - self._refused[1] >= REFUSED_RETRY_SECONDS
 
-    def _start_from_kept(self) -> None:
-        if self._served is not None:
-            return
+    def _move_back(self, held: HeldPointer, proven: str, reason: str) -> None:
+        """Every pod that gave it up tries; one of them moves the pointer, if nobody did meanwhile."""
         try:
-            kept = load_kept(self._kept)
-            if kept is not None:
-                self._switch(*kept)
-                logger.warning("serving the release kept on disk: the one pointed to cannot be had")
-        except (PipelineError, RetryableError, OSError) as error:
-            logger.error("kept release refused", extra={"cause": str(error)})
+            why = f"canary given up: {reason}"
+            moved = retreat(self._sources.store, held, proven, why, self._name, self._clock)
+            logger.warning("pointer moved back", extra={"release": moved.release, "cause": reason})
+        except Superseded:
+            pass  # another pod did, or an operator
 
-    def _switch(self, manifest: Manifest, files: dict[str, bytes]) -> None:
-        served = self._open(manifest, files)
-        with self._loading:
-            self._load(served, files)
-        logger.info("release switched", extra={"release": served.release, "model_version": served.version})
-        self._previous = self._served.version if self._served else None
-        self._served = served
-        self._answered_at = self._clock.monotonic()
-        self._metrics.serves_release(served.version)
-
-    def _open(self, manifest: Manifest, files: dict[str, bytes]) -> Served:
-        version = version_of(manifest)
-        answerer = open_release(manifest, files, lambda inputs: self._triton.infer(version, inputs))
-        return Served(str(manifest.facts.get("release")), answerer, golden.from_bytes(file_of(files, GOLDEN)))
-
-    def _load(self, served: Served, files: dict[str, bytes]) -> None:
-        """Load beside what is served; when that fails the version goes and Triton is told so."""
-        folder, old = self._folder, [self._served.version] if self._served else []
-        keep_only(folder.path, old)
-        sizes = served.answerer.lookups.sizes
-        assemble(folder.path, served.version, files, sizes, folder.backend, folder.device)
+    def _take_up(self, held: HeldPointer) -> None:
+        """Fetch, verify, load and prove what the pointer names; then serve it, or try it first."""
+        release = held.pointer.release
         try:
-            self._triton.load()
-            different = self._triton.golden_difference(served.version, served.golden)
-            if different:
-                raise CorruptObject(f"release {served.release} answers wrongly in this Triton: {different}")
-        except (TritonUnavailable, CorruptObject):
-            keep_only(folder.path, old)
-            if old:
-                self._reload_quietly()
+            with self._metrics.release_load.time():
+                loaded = self._sources.pointed_to(held.pointer)
+                new = self._load(*loaded)
+        except (PipelineError, TritonUnavailable, OSError):
+            self._refused = (release, self._clock.monotonic())
+            self._metrics.release_loads.labels("refused").inc()
             raise
+        limits = self._limits.canary
+        if self._served is None or not limits.share or held.pointer.how != "publish":
+            self._serve(new, loaded)
+            return
+        self._canary = Canary(new, Comparison(limits, self._clock, self._served.calls), limits.share, *loaded)
+        logger.info("canary begun", extra={"release": new.release, "model_version": new.version})
+
+    def _load(self, manifest: Manifest, files: dict[str, bytes]) -> Served:
+        """Into Triton, beside the served release and nothing else."""
+        new = self._open(manifest, files)
+        if self._previous is not None:
+            self._metrics.forget_release(self._previous.served.version)
+            self._previous = None
+        self._pod.load(new.installed, files, [self._served.installed] if self._served else [])
+        return new
+
+    def _open(self, manifest: Manifest, files: Mapping[str, bytes]) -> Served:
+        version, release = version_of(manifest), str(manifest.facts.get("release"))
+        answerer = open_release(manifest, files, lambda inputs: self._pod.infer(version, inputs))
+        asked = golden.from_bytes(file_of(files, GOLDEN))
+        return Served(Installed(release, version, answerer.lookups.sizes, asked), answerer)
+
+    def _serve(self, new: Served, loaded: Loaded | None) -> None:
+        """From now on it answers every request; its files come from `loaded`, or from the store later."""
+        old = self._served
+        self._served, self._canary, self._given_up = new, None, None
+        self._previous = Previous(old, self._clock.monotonic() + self._limits.hold_seconds) if old else None
+        self._answered_at = self._clock.monotonic()
+        self._metrics.release_loads.labels("served").inc()
+        self._metrics.serves_release(new.version)
+        logger.info("release switched", extra={"release": new.release, "model_version": new.version})
+        self._to_keep = new.release
+        if loaded is not None:
+            self._sources.keep(*loaded)
+            self._to_keep = None
+
+    def _go_back(self, previous: Served) -> None:
+        """To the release before, which is still loaded. Raises TritonUnavailable, CorruptObject."""
+        self._pod.check(previous.installed)
+        self._serve(previous, None)
 
     def _drop_previous(self) -> None:
-        if self._previous is not None and self._served is not None:
-            with self._loading:
-                keep_only(self._folder.path, [self._served.version])
-                self._reload_quietly()
-            self._metrics.forget_release(self._previous)
-            self._previous = None
+        previous = self._previous
+        if previous is None or self._clock.monotonic() < previous.until:
+            return
+        self._previous = None
+        self._pod.keep_only([one.installed for one in self._loaded()])
+        self._metrics.forget_release(previous.served.version)
 
-    def _reload_quietly(self) -> None:
-        try:
-            self._triton.load()
-        except TritonUnavailable as error:
-            logger.warning("triton did not reload", extra={"cause": str(error)})
+    def _keep_on_disk(self) -> None:
+        if self._to_keep is not None:
+            self._sources.keep(*self._sources.named(self._to_keep))
+            self._to_keep = None
 
-    def _ask(self, served: Served) -> None:
-        different = self._triton.golden_difference(served.version, served.golden.first())
-        if different:
-            logger.error("golden question answered wrongly", extra={"cause": different})
-        self._answered_at = None if different else self._clock.monotonic()
+    def _start_with_another(self) -> None:
+        """A pod that serves nothing yet takes the release on its disk, else an older one out of the store."""
+        if self._served is not None or not self._pod.is_live():  # without a Triton no release would do
+            return
+        for where, loaded in self._sources.others():
+            try:
+                self._serve(self._load(*loaded), None)
+                self._to_keep = None  # on this disk already, or not the one that should be
+                logger.warning("serving another release: the one pointed to cannot be had", extra={"from": where})
+                return
+            except (PipelineError, RetryableError, OSError) as error:
+                logger.error("release refused", extra={"from": where, "cause": str(error)})

@@ -2,36 +2,84 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
 from waypost.errors import CorruptObject
 from waypost.objects.bundle import MANIFEST, Manifest, check, parse_manifest
+from waypost.release.signing import TrustedKeys
+
+Kept = tuple[Manifest, dict[str, bytes]]
 
 
 def save_kept(folder: Path, manifest: Manifest, files: Mapping[str, bytes]) -> None:
-    """Keep this release instead of the one before; a crash in between leaves the older one or none, never a mixture."""
-    scratch, old = folder.with_name(folder.name + ".new"), folder.with_name(folder.name + ".old")
-    for leftover in (scratch, old):
-        shutil.rmtree(leftover, ignore_errors=True)
+    """Keep this release instead of the one before; a crash at any moment leaves one of the two, whole. Raises OSError.
+
+    The one before goes aside first, where `load_kept` finds it should the new one not arrive.
+    """
+    scratch, aside = folder.with_name(folder.name + ".new"), _aside(folder)
+    shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir(parents=True)
-    for path, body in files.items():
-        (scratch / path).write_bytes(body)
-    (scratch / MANIFEST).write_bytes(manifest.to_bytes())
+    for path, body in {**files, MANIFEST: manifest.to_bytes()}.items():
+        _write(scratch / path, body)
+    _flush(scratch)
     if folder.exists():
-        folder.rename(old)
+        shutil.rmtree(aside, ignore_errors=True)
+        folder.rename(aside)
     scratch.rename(folder)
-    shutil.rmtree(old, ignore_errors=True)
+    _flush(folder.parent)
+    shutil.rmtree(aside, ignore_errors=True)
 
 
-def load_kept(folder: Path) -> tuple[Manifest, dict[str, bytes]] | None:
-    """The kept release, or None when there is none. Raises CorruptObject."""
+def is_kept(folder: Path, release: str) -> bool:
+    """Whether it says it is that release; whether it is whole, only `load_kept` knows."""
+    try:
+        return parse_manifest((folder / MANIFEST).read_bytes(), str(folder)).facts.get("release") == release
+    except (OSError, CorruptObject):
+        return False
+
+
+def load_kept(folder: Path, trusted: TrustedKeys) -> Kept | None:
+    """The kept release, or None when there is none. Raises CorruptObject, also for one that nobody trusted signed."""
+    try:
+        return _load(folder, trusted) or _load(_aside(folder), trusted)
+    except CorruptObject:
+        before = _load(_aside(folder), trusted)
+        if before is None:
+            raise
+        return before
+
+
+def _load(folder: Path, trusted: TrustedKeys) -> Kept | None:
+    if not folder.exists():
+        return None
     try:
         manifest = parse_manifest((folder / MANIFEST).read_bytes(), str(folder))
-        files = {entry.path: check(entry, (folder / entry.path).read_bytes(), str(folder)) for entry in manifest.files}
-    except FileNotFoundError:
-        return None
+        trusted.verify(manifest)
+        return manifest, {
+            entry.path: check(entry, (folder / entry.path).read_bytes(), str(folder)) for entry in manifest.files
+        }
     except OSError as error:
         raise CorruptObject(f"the kept release in {folder} cannot be read: {error}") from error
-    return manifest, files
+
+
+def _aside(folder: Path) -> Path:
+    return folder.with_name(folder.name + ".old")
+
+
+def _write(path: Path, body: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(body)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _flush(folder: Path) -> None:
+    """So that names outlive a power cut too."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

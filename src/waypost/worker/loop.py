@@ -31,7 +31,7 @@ from waypost.queueing.protocols import MAX_BATCH, Delivery, RequestQueue
 from waypost.queueing.replies import Reply, ReplySender
 from waypost.queueing.signing import Keyring
 from waypost.stages import StageTimer
-from waypost.worker.answerer import Answerer
+from waypost.worker.answerer import Answerer, Answerers
 from waypost.worker.handoff import Handoff, Received
 
 LONG_POLL_SECONDS = 2  # SQS allows 20; a stop waits for the polls under way, and a pause begins after them
@@ -65,7 +65,7 @@ class WorkerLoop:
         self,
         queue: RequestQueue,
         keyring: Keyring,
-        answerer: Answerer,
+        answerers: Answerers,
         replies: ReplySender,
         metrics: WorkerMetrics,
         *,
@@ -76,7 +76,7 @@ class WorkerLoop:
         clock: Clock | None = None,
         long_poll_seconds: float = LONG_POLL_SECONDS,
     ) -> None:
-        self._queue, self._keyring, self._answerer, self._replies = queue, keyring, answerer, replies
+        self._queue, self._keyring, self._answerers, self._replies = queue, keyring, answerers, replies
         self._metrics, self._ready, self._batch, self._fault = metrics, ready, batch, fault
         self._clock, self._long_poll_seconds = clock or SystemClock(), long_poll_seconds
         self._handoff = Handoff(batch)
@@ -127,14 +127,24 @@ class WorkerLoop:
 
     def _process(self, received: Sequence[Received]) -> None:
         """One batch, up to its replies; never raises."""
-        stages = StageTimer(self._answerer.model_version, self._fault, self._clock)
-        with stages.time("decode"):
-            accepted = self._accept(received)
+        started = self._clock.monotonic()
+        accepted = self._accept(received)
+        decoded = self._clock.monotonic() - started
         if not accepted:
             return
+        for answerer, part in self._answerers.share_out([one.message.request_id for one in accepted]):
+            stages = StageTimer(answerer.model_version, self._fault, self._clock)
+            with stages.time("decode"):
+                pass  # a fault on purpose, where there is one
+            stages.add("decode", decoded)
+            self._process_part(answerer, [accepted[position] for position in part], stages)
+
+    def _process_part(self, answerer: Answerer, accepted: Sequence[Accepted], stages: StageTimer) -> None:
+        """What one release answers of a batch."""
         try:
-            answered = self._answer(accepted, stages)
+            answered = self._answer(answerer, accepted, stages)
         except TritonUnavailable as error:
+            self._answerers.unanswered()
             self._metrics.unavailable.labels("triton").inc()
             logger.warning("triton is unavailable, messages go back", extra={"cause": str(error)})
             self._give_back([one.delivery for one in accepted], TRITON_DOWN_SECONDS)
@@ -165,21 +175,21 @@ class WorkerLoop:
             raise ExpiredMessage("nobody waits for this answer any more")
         return Accepted(delivery, message, max(0.0, received.at - delivery.sent_at))
 
-    def _answer(self, accepted: Sequence[Accepted], stages: StageTimer) -> list[Answered]:
+    def _answer(self, answerer: Answerer, accepted: Sequence[Accepted], stages: StageTimer) -> list[Answered]:
         """One call for all; where that fails for good, one call for each, so that one bad question spoils no other."""
         try:
-            return self._answer_together(accepted, stages)
+            return self._answer_together(answerer, accepted, stages)
         except TritonUnavailable:
             raise
         except Exception as error:
             if len(accepted) == 1:
                 self._drop(accepted[0], error)
                 return []
-        return [answered for one in accepted for answered in self._answer([one], stages)]
+        return [answered for one in accepted for answered in self._answer(answerer, [one], stages)]
 
-    def _answer_together(self, accepted: Sequence[Accepted], stages: StageTimer) -> list[Answered]:
+    def _answer_together(self, answerer: Answerer, accepted: Sequence[Accepted], stages: StageTimer) -> list[Answered]:
         self._metrics.batch.observe(len(accepted))
-        answers = self._answerer.answer([one.message.question for one in accepted], stages)
+        answers = answerer.answer([one.message.question for one in accepted], stages)
         return [Answered(one, answer) for one, answer in zip(accepted, answers, strict=True)]
 
     def _finish(self, answered: Sequence[Answered], stages: StageTimer) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import signal
+import socket
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,13 +22,19 @@ from waypost.objects.s3 import S3ObjectStore, s3_client
 from waypost.queueing.replies import HttpReplySender, ReplyResolver
 from waypost.queueing.signing import Keyring, load_keyring
 from waypost.queueing.sqs import SqsQueue
+from waypost.release.signing import TrustedKeys, trusted_keys
 from waypost.release.triton import TritonModel
 from waypost.settings import Parts, SharedSettings, WorkerSettings
-from waypost.worker.follow import ModelFolder, ReleaseFollower
+from waypost.worker.canary import CanaryLimits
+from waypost.worker.follow import FollowerLimits, ReleaseFollower
 from waypost.worker.health import HealthServer
 from waypost.worker.loop import WorkerLoop
+from waypost.worker.pod import ModelFolder, TritonPod
+from waypost.worker.restarter import KeeperFolder
+from waypost.worker.sources import ReleaseSources
 
 logger = logging.getLogger(__name__)
+S3_SECONDS, S3_ATTEMPTS = 5.0, 2  # a store that hangs must not hold up a start from this pod's disk
 PROBE_SECONDS = 1.0  # a golden question costs a millisecond; a dead Triton is noticed this soon
 
 
@@ -40,6 +47,8 @@ class Outside:
     keyring: Keyring
     replies: HttpReplySender
     triton: TritonModel
+    pod: TritonPod
+    trusted: TrustedKeys
 
 
 def run(settings: WorkerSettings, shared: SharedSettings, parts: Parts) -> int:
@@ -47,12 +56,12 @@ def run(settings: WorkerSettings, shared: SharedSettings, parts: Parts) -> int:
     outside = connect(settings, parts)
     metrics, stop = WorkerMetrics(), threading.Event()
     follower = ReleaseFollower(
-        outside.store,
-        outside.triton,
-        model_folder(settings, parts),
-        settings.kept_release or shared.local_dir / "kept-release",
+        ReleaseSources(outside.store, outside.trusted, settings.kept_release or shared.local_dir / "kept-release"),
+        outside.pod,
         SystemClock(),
         metrics,
+        follower_limits(settings),
+        socket.gethostname(),
     )
     loop = WorkerLoop(
         outside.queue,
@@ -92,16 +101,33 @@ def run(settings: WorkerSettings, shared: SharedSettings, parts: Parts) -> int:
     return 0
 
 
+def follower_limits(settings: WorkerSettings) -> FollowerLimits:
+    canary = CanaryLimits(
+        share=settings.canary_share,
+        seconds=settings.canary_seconds,
+        answers=settings.canary_answers,
+        max_slower_seconds=settings.canary_max_slower_ms / 1_000,
+        max_error_share=settings.canary_max_error_share,
+        max_empty_share=settings.canary_max_empty_share,
+        min_overlap=settings.canary_min_overlap,
+    )
+    return FollowerLimits(canary, settings.hold_seconds)
+
+
 def connect(settings: WorkerSettings, parts: Parts) -> Outside:
     if parts.message_keys_file is None:
         raise SettingsError("WAYPOST_MESSAGE_KEYS_FILE is not set", "set it to the file of message keys")
     keyring = load_keyring(parts.message_keys_file)
+    triton = TritonModel(parts.triton_url, settings.triton_timeout_seconds, settings.load_timeout_seconds)
+    folder = model_folder(settings, parts)
     return Outside(
-        store=S3ObjectStore(s3_client(parts.s3), parts.bucket),
+        store=S3ObjectStore(s3_client(parts.s3, read_timeout_seconds=S3_SECONDS, attempts=S3_ATTEMPTS), parts.bucket),
         queue=SqsQueue(parts.sqs, parts.request_queue_url),
         keyring=keyring,
         replies=HttpReplySender(ReplyResolver(settings.reply_domain), keyring),
-        triton=TritonModel(parts.triton_url, settings.triton_timeout_seconds, settings.load_timeout_seconds),
+        triton=triton,
+        pod=TritonPod(triton, folder, KeeperFolder(folder.path)),
+        trusted=trusted_keys(parts),
     )
 
 
