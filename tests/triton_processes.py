@@ -41,6 +41,14 @@ def stub_of(path: Path) -> int:
     return found
 
 
+def wait_until_no_stub_runs(path: Path) -> None:
+    """Triton answers an unload before the stub has ended."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while find_stub(path) is not None:
+        assert time.monotonic() < deadline, f"a stub still runs {path}"
+        time.sleep(0.01)
+
+
 def send_to_stub_once_it_runs(path: Path, number: int, stop: Callable[[], bool]) -> None:
     """For a thread beside a load: look for the stub until it is there or `stop` says so."""
     while not stop():

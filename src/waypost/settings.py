@@ -169,7 +169,7 @@ class WorkerSettings(Settings):
     canary_share: float = Field(
         0.1, ge=0, le=0.9, description="of the requests a new release answers before it answers all; 0: no trial"
     )
-    canary_seconds: float = Field(30.0, gt=0, description="longest trial of a new release")
+    canary_seconds: float = Field(10.0, gt=0, description="longest trial of a new release")
     canary_answers: int = Field(500, ge=1, description="after so many answers a trial need not go on")
     canary_max_slower_ms: float = Field(50.0, ge=0, description="its p99 over the old release's; more gives it up")
     canary_max_error_share: float = Field(0.01, ge=0, le=1, description="requests it failed; more gives it up")

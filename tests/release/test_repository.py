@@ -1,11 +1,11 @@
-"""A release on local disk for Triton: whole or not at all, and nothing touched that did not change."""
+"""A release on local disk for Triton: whole or not at all, and nothing executable but our own."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from tests.factories import a_release
-from waypost.model.signature import MODEL_NAME
+from waypost.model.signature import MODEL_NAME, config_pbtxt
 from waypost.release import lookups
 from waypost.release.repository import assemble, keep_only
 from waypost.release.store import LOOKUPS, MODEL
@@ -26,14 +26,11 @@ def test_the_executable_file_comes_from_the_package_whatever_the_release_holds(t
     assert (target / "__pycache__").read_bytes() == b"", "a file, where Python would put compiled code"
 
 
-def test_another_version_leaves_the_config_untouched_or_triton_would_load_all_again(tmp_path: Path) -> None:
-    config = assembled(tmp_path).parent / "config.pbtxt"
-    before = config.stat()
-    assembled(tmp_path, 2)
-    assert (config.stat().st_mtime_ns, config.stat().st_ino) == (before.st_mtime_ns, before.st_ino)
+def test_the_config_is_what_this_package_says_whatever_was_there(tmp_path: Path) -> None:
+    config = assembled(tmp_path, name="other").parent / "config.pbtxt"
     config.write_text("something else")
-    assembled(tmp_path, 2)
-    assert f'name: "{MODEL_NAME}"' in config.read_text()
+    assembled(tmp_path, 2, name="other")
+    assert config.read_text() == config_pbtxt("python", "cpu").replace(MODEL_NAME, "other")
 
 
 def test_a_version_that_is_there_is_replaced_and_never_trusted(tmp_path: Path) -> None:

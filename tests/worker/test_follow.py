@@ -488,6 +488,10 @@ def test_a_fresh_pod_without_a_good_newest_release_serves_an_older_one(
     fresh = a_follower(store, triton, triton_stack, tmp_path / "elsewhere", clock)
     fresh.look()
     assert answers(fresh) == (1, "graphsage")
+    store.away = True
+    again = a_follower(store, triton, triton_stack, tmp_path / "elsewhere", clock)
+    again.look()
+    assert answers(again) == (1, "graphsage"), "it is on its disk now"
 
 
 def test_a_model_folder_that_was_lost_is_filled_again(

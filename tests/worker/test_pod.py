@@ -1,4 +1,5 @@
-"""The pod's Triton made to obey, on the real embedded Triton: broken releases, hanging loads, dead and hung parts."""
+"""The pod's Triton made to obey, on the real embedded Triton: broken releases, hanging loads, dead and hung parts. The
+slowest of these run with `make drill` alone."""
 
 from __future__ import annotations
 
@@ -13,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.factories import a_release
-from tests.triton_processes import find_stub, send_to_stub_once_it_runs, server_of, stub_of
+from tests.triton_processes import find_stub, send_to_stub_once_it_runs, server_of, stub_of, wait_until_no_stub_runs
 from waypost.errors import CorruptObject, TritonHung, TritonUnavailable
 from waypost.release import golden, lookups
 from waypost.release.repository import remove_model
@@ -80,6 +81,7 @@ def versions(folder: Path) -> set[str]:
 @contextmanager
 def stopped_once_it_runs(path: Path) -> Iterator[None]:
     """The stub of a version is stopped as soon as there is one, so that its load hangs."""
+    wait_until_no_stub_runs(path)
     over = threading.Event()
     thread = threading.Thread(target=send_to_stub_once_it_runs, args=(path, signal.SIGSTOP, over.is_set))
     thread.start()
@@ -125,6 +127,7 @@ def test_a_release_that_triton_cannot_use_goes_and_the_old_one_serves(
     assert server_of(repository) == server, "no restart for what can be had without"
 
 
+@pytest.mark.drill  # slow
 def test_an_empty_version_folder_hangs_a_plain_load_and_not_this_one(
     serving: TritonPod, folder: Path, model: TritonModel
 ) -> None:
@@ -154,6 +157,7 @@ def test_a_load_that_kills_the_server_ends_in_the_old_release(
     serving: TritonPod, folder: Path, repository: Path
 ) -> None:
     """As a model that crashes ONNX Runtime does."""
+    wait_until_no_stub_runs(folder / "2")
     over = threading.Event()
 
     def kill_the_server_once_version_two_starts() -> None:
@@ -173,7 +177,10 @@ def test_a_load_that_kills_the_server_ends_in_the_old_release(
     serving.check(ONE)
 
 
+@pytest.mark.drill  # slow
 def test_a_triton_that_hangs_before_anything_is_served_is_restarted(pod: TritonPod, repository: Path) -> None:
+    while not pod.is_live():  # a test before may have restarted it
+        time.sleep(0.05)
     os.kill(server_of(repository), signal.SIGSTOP)
     pod.load(ONE, FILES[1], [])
     pod.check(ONE)
@@ -197,6 +204,7 @@ def test_a_hung_stub_is_noticed_and_revived_with_all_that_was_loaded(serving: Tr
     serving.check(TWO)
 
 
+@pytest.mark.drill  # slow
 def test_a_stub_that_was_stopped_and_resumed_is_revived_whatever_that_did(serving: TritonPod, folder: Path) -> None:
     stub = stub_of(folder / "1")
     os.kill(stub, signal.SIGSTOP)
@@ -224,6 +232,7 @@ def test_where_all_is_well_nothing_is_restarted(serving: TritonPod, folder: Path
     assert (server_of(repository), stub_of(folder / "1")) == (server, stub)
 
 
+@pytest.mark.drill  # slow
 def test_a_hanging_load_is_ended_when_what_is_served_dies_meanwhile(
     serving: TritonPod, repository: Path, folder: Path, triton_stack: EmbeddedStack
 ) -> None:
@@ -252,6 +261,7 @@ def test_a_hanging_load_is_ended_when_what_is_served_dies_meanwhile(
     patient.close()
 
 
+@pytest.mark.drill  # slow
 def test_a_triton_that_is_not_ours_is_revived_gently_or_not_at_all(
     serving: TritonPod, model: TritonModel, repository: Path, folder: Path
 ) -> None:
@@ -277,6 +287,7 @@ def test_a_version_whose_folder_is_gone_is_told_not_waited_for(serving: TritonPo
     serving.check(ONE)
 
 
+@pytest.mark.drill  # slow
 def test_a_release_that_stands_in_the_way_of_the_served_one_is_left_behind(
     serving: TritonPod, folder: Path, repository: Path
 ) -> None:

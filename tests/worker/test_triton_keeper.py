@@ -119,6 +119,7 @@ def kept(tmp_path: Path, need_package: Callable[[str], None]) -> Iterator[KeptTr
         kept.load()
         yield kept
     model.close()
+    triton.remove_regions(layout)  # a killed keeper leaves them to the next one
 
 
 def is_gone(pid: int) -> bool:

@@ -180,7 +180,7 @@ def triton_spec(layout: Layout, home: TritonHome, ports: Mapping[str, int]) -> P
         is_ready=lambda: answers_ok(f"{http_url(ports)}/v2/health/live"),
         identity=(hashlib.sha256(KEEPER.read_bytes()).hexdigest(),),
         before_start=lambda: _make_ready_to_start(layout, home),
-        start_failed=lambda: _read_server(layout).early_deaths > 0,
+        start_failed=lambda: _read_server(layout).deaths > 0,
     )  # fmt: skip
 
 
@@ -202,13 +202,13 @@ class _Server:
     """What the keeper says of its server."""
 
     pid: int | None = None
-    early_deaths: int = 0  # in a row, each soon after its start
+    deaths: int = 0  # in a row, each but the first soon after its start
 
 
 def _read_server(layout: Layout) -> _Server:
     try:
         said = json.loads(_server_file(layout).read_text())
-        return _Server(said["pid"], said["early_deaths"])
+        return _Server(said["pid"], said["deaths"])
     except (OSError, ValueError, KeyError, TypeError):  # the keeper has not said anything yet
         return _Server()
 

@@ -48,9 +48,8 @@ def assemble(
             target.rename(scratch / "replaced")
         draft.rename(target)
         config = config_pbtxt(backend, device).replace(f'name: "{MODEL_NAME}"', f'name: "{name}"').encode()
-        if not _holds(model_folder / "config.pbtxt", config):  # a touched config makes Triton load every version again
-            _write(scratch / "config.pbtxt", config)
-            (scratch / "config.pbtxt").rename(model_folder / "config.pbtxt")
+        _write(scratch / "config.pbtxt", config)
+        (scratch / "config.pbtxt").rename(model_folder / "config.pbtxt")
         _sync(model_folder)
         _sync(folder)
     return target
@@ -94,13 +93,6 @@ def _version_files(files: Mapping[str, bytes], sizes: Sizes, backend: Backend) -
         # and load it a second time with the next.
         chosen["__pycache__"] = b""
     return chosen
-
-
-def _holds(path: Path, body: bytes) -> bool:
-    try:
-        return path.read_bytes() == body
-    except FileNotFoundError:
-        return False
 
 
 def _write(path: Path, body: bytes) -> None:

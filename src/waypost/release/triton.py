@@ -23,7 +23,9 @@ from waypost.release.golden import Golden, difference
 CHANNEL = (
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 500),
-    ("grpc.min_reconnect_backoff_ms", 1_000),  # what one connection attempt gets, in spite of its name
+    # What one connection attempt gets, in spite of its name. Longer than a check: a stopped server takes connections
+    # and says nothing, which must look like a call without an answer (TritonHung), not like a server that is not there.
+    ("grpc.min_reconnect_backoff_ms", 5_000),
     ("grpc.max_send_message_length", triton.MAX_GRPC_MESSAGE_SIZE),
     ("grpc.max_receive_message_length", triton.MAX_GRPC_MESSAGE_SIZE),
 )

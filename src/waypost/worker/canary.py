@@ -33,7 +33,7 @@ class CanaryLimits:
     """Past any of these the new release is given up."""
 
     share: float = 0.1  # of the requests; 0: no canary, a new release is switched to at once
-    seconds: float = 30.0  # at most, from the moment it is loaded
+    seconds: float = 10.0  # at most, from the moment it is loaded
     answers: int = 500  # after which it need not go on
     max_slower_seconds: float = 0.05  # its p99 over that of the old release
     max_error_share: float = 0.01  # requests that it could not answer

@@ -25,7 +25,7 @@ from waypost.worker.answerer import Answerer
 from waypost.worker.canary import CanaryLimits, Comparison
 from waypost.worker.pod import Installed, TritonPod
 from waypost.worker.served import Canary, Served, share_out
-from waypost.worker.sources import Loaded, ReleaseSources
+from waypost.worker.sources import DISK, Loaded, ReleaseSources
 
 logger = logging.getLogger(__name__)
 REFUSED_RETRY_SECONDS = 30.0  # a release that failed is tried again after this: its files may have been mended
@@ -280,8 +280,8 @@ class ReleaseFollower:
             return
         for where, loaded in self._sources.others():
             try:
-                self._serve(self._load(*loaded), None)
-                self._to_keep = None  # on this disk already, or not the one that should be
+                self._serve(self._load(*loaded), None if where == DISK else loaded)
+                self._to_keep = None  # it is on this disk now
                 logger.warning("serving another release: the one pointed to cannot be had", extra={"from": where})
                 return
             except (PipelineError, RetryableError, OSError) as error:

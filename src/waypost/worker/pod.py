@@ -26,7 +26,7 @@ from waypost.worker.restarter import Restarter
 logger = logging.getLogger(__name__)
 CHECK_SECONDS = 1.0  # a golden question takes milliseconds; asked each second, a hung stub is noticed within two
 SECOND_CHANCE_SECONDS = 2.0  # before a restart: a machine busy with a load may have been slow for a moment
-START_SECONDS = 30.0  # a Triton that is starting is waited for; the embedded one needs 1.5, one with GPUs some more
+START_SECONDS = 60.0  # then a start has failed; the embedded Triton needs 0.1 s, one with GPUs far more
 UNLOAD_SECONDS = 1.0  # Triton answers an unload before it is done
 UNLOAD_TIMEOUT_SECONDS = 3.0
 LOAD_PATIENCE_SECONDS = 3.0  # how long a load under way may go on while what is served does not answer
@@ -221,7 +221,7 @@ class TritonPod:
     def _have_live(self) -> None:
         try:
             self._wait_live()
-        except TritonHung:
+        except TritonUnavailable:
             self._restarter.restart()
             self._wait_live()
 

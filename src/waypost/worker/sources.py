@@ -16,6 +16,7 @@ from waypost.worker.kept import is_kept, load_kept, save_kept
 
 logger = logging.getLogger(__name__)
 OLDER_RELEASES = 3  # are tried by a pod that starts with nothing and cannot have the one pointed to
+DISK = "disk"  # as the place where a release was found
 Loaded = tuple[Manifest, dict[str, bytes]]
 
 
@@ -52,7 +53,7 @@ class ReleaseSources:
         """Releases that were served before, the one on this disk first; each is fetched when it is asked for."""
         kept = self._kept_or_none()
         if kept is not None:
-            yield "disk", kept
+            yield DISK, kept
         for release in self._older():
             try:
                 yield release, load_release(self.store, release, self._trusted)

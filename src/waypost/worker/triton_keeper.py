@@ -44,7 +44,8 @@ class Keeper:
         self._command = [*command, f"--backend-config=python,shm-region-prefix-name={region_prefix}"]
         self._region_prefix, self._stop_seconds = region_prefix, stop_seconds
         self._server: subprocess.Popen[bytes] | None = None
-        self._started_at, self._pause, self._early_deaths = 0.0, FIRST_PAUSE_SECONDS, 0
+        self._started_at, self._pause = 0.0, FIRST_PAUSE_SECONDS
+        self._deaths = 0  # in a row, each but the first soon after its start
         self._start_at = 0.0  # monotonic seconds; not before
         self._token = ""  # the last restart that was asked for
         self._stopping = False
@@ -83,7 +84,7 @@ class Keeper:
 
     def _read_token(self) -> str:
         try:
-            return (self._folder / "restart").read_text()
+            return (self._folder / "restart").read_text(errors="replace")
         except OSError:
             return ""
 
@@ -111,7 +112,7 @@ class Keeper:
         self._kill_group(server)
         self._server = None
         if lived >= LONG_LIFE_SECONDS:
-            self._pause, self._early_deaths = FIRST_PAUSE_SECONDS, 0
+            self._pause, self._deaths = FIRST_PAUSE_SECONDS, 0
         logger.error(
             "server pid %d ended by itself after %.1f s (%s); started again in %.1f s",
             server.pid, lived, _how_it_ended(server.returncode), self._pause,
@@ -120,7 +121,7 @@ class Keeper:
         self._save_server()
 
     def _back_off(self) -> None:
-        self._early_deaths += 1
+        self._deaths += 1
         self._start_at = time.monotonic() + self._pause
         self._pause = min(2 * self._pause, LONGEST_PAUSE_SECONDS)
 
@@ -158,7 +159,7 @@ class Keeper:
     def _save_server(self) -> None:
         """What runs, for `waypost local status`."""
         pid = self._server.pid if self._server is not None else None
-        self._save("server.json", json.dumps({"pid": pid, "early_deaths": self._early_deaths}))
+        self._save("server.json", json.dumps({"pid": pid, "deaths": self._deaths}))
 
     def _save(self, name: str, content: str) -> None:
         draft = self._folder / f"{name}.new"
