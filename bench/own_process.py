@@ -25,6 +25,7 @@ from waypost.graph.store import PREFIX, list_nights, load_digests, load_night
 from waypost.graph.tensors import Csr, GraphTensors, csr_from_pairs, transposed
 from waypost.graph.texts import Texts
 from waypost.graph.updating import build
+from waypost.memory import share_one_heap
 from waypost.objects.s3 import S3ObjectStore, s3_client
 from waypost.settings import AwsAccess
 
@@ -184,6 +185,7 @@ def _nothing(_: Any) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
+    share_one_heap()  # as `waypost trainer` does
     logging.getLogger("waypost.graph.reading").setLevel(logging.INFO)
     logging.getLogger("waypost.graph.reading").addHandler(CPU)
     serve(

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from waypost import logs
 from waypost.commands import build_parser
 from waypost.errors import WaypostError
+from waypost.memory import share_one_heap
 from waypost.settings import (
     CacheSettings,
     EmbeddedStack,
@@ -137,7 +138,7 @@ def _schema_check(options: argparse.Namespace, environ: Mapping[str, str]) -> in
 def _trainer(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
     settings = read_settings(TrainerSettings, environ)
     parts = read_parts(environ, ["postgres", "s3"])
-    _let_threads_sleep()
+    _prepare_for_bulk_work()
     mapping = _read_mapping(environ)
     from waypost.trainer.run import run  # torch takes seconds: what is missing was said before
 
@@ -148,7 +149,7 @@ def _trainer(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
 def _exporter(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
     settings = read_settings(ExporterSettings, environ)
     parts = read_parts(environ, ["s3", "triton"])
-    _let_threads_sleep()
+    _prepare_for_bulk_work()
     from waypost.exporter.run import RepositoryWish, run
 
     wish = RepositoryWish(options.repository, options.target_device) if options.repository else None
@@ -168,7 +169,7 @@ def _run_night(options: argparse.Namespace, environ: Mapping[str, str]) -> str:
     from waypost.release.signing import signing_key
 
     signing_key(exporter.signing_key_file, parts)  # its want is told before the night, not after it
-    _let_threads_sleep()
+    _prepare_for_bulk_work()
     from waypost.exporter.run import RepositoryWish
     from waypost.exporter.run import run as run_exporter
     from waypost.trainer.run import run as run_trainer
@@ -190,13 +191,14 @@ def _read_mapping(environ: Mapping[str, str]) -> SchemaMapping:
     return read_mapping(read_shared(environ).mapping_file)
 
 
-def _let_threads_sleep() -> None:
-    """Before torch is imported.
+def _prepare_for_bulk_work() -> None:
+    """Before torch is imported and threads start.
 
     OpenMP's threads wait by spinning unless told otherwise. Beside one other busy process on two cores a training step
     then takes many times as long; sleeping costs a quarter on a machine of its own (docs/experiments.md).
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    share_one_heap()
 
 
 def _gateway(options: argparse.Namespace, environ: Mapping[str, str]) -> int:

@@ -142,6 +142,8 @@ class ReleaseFollower:
         if served is None or not self._lost:
             return
         _, files = self._sources.named(served.release)
+        for gone in self._loaded()[1:]:
+            self._metrics.forget_release(gone.version)
         self._canary = self._previous = None
         self._pod.load(served.installed, files, [])
         self._lost, self._answered_at = False, self._clock.monotonic()

@@ -64,6 +64,7 @@ class TritonPod:
         self._triton, self._folder, self._restarter = triton, folder, restarter
         self._clock = clock or SystemClock()
         self._changing = threading.Lock()
+        self._present: Sequence[Installed] = ()  # what it was last told to have
 
     def load(self, new: Installed, files: Mapping[str, bytes], keep: Sequence[Installed]) -> None:
         """Have exactly `keep` and `new` loaded, and the golden questions of `new` answered rightly.
@@ -76,12 +77,15 @@ class TritonPod:
             try:
                 self._install(new, files, keep)
             except (PipelineError, TritonUnavailable, OSError) as error:
+                self._present = keep
                 self._go_back(keep, hung=isinstance(error, TritonHung))
                 raise
+            self._present = [*keep, new]
 
     def keep_only(self, keep: Sequence[Installed]) -> None:
         """Drop the other versions. Raises TritonUnavailable; from disk they are gone all the same."""
         with self._changing:
+            self._present = keep
             self._keep_on_disk(keep)
             if keep:
                 self._triton.load()
@@ -115,16 +119,16 @@ class TritonPod:
         if trouble is None:
             return
         logger.warning("triton does not answer as it should", extra={"cause": str(trouble)})
-        if self._changing.acquire(timeout=LOAD_PATIENCE_SECONDS):
-            waited = False
-        else:
+        waited = not self._changing.acquire(blocking=False)
+        if waited and not self._changing.acquire(timeout=LOAD_PATIENCE_SECONDS):
             logger.warning("a load under way is ended")
             self._restarter.restart()
-            waited = self._changing.acquire()
+            self._changing.acquire()
         try:
-            trouble = self._trouble_with(keep) if waited else trouble
+            wanted = [*keep, *(one for one in self._present if one not in keep)]  # what was loaded meanwhile stays
+            trouble = self._trouble_with(wanted) if waited else trouble
             if trouble is not None:
-                self._revive(keep, hung=isinstance(trouble, TritonHung))
+                self._revive(wanted, hung=isinstance(trouble, TritonHung))
         finally:
             self._changing.release()
 
@@ -215,6 +219,7 @@ class TritonPod:
             logger.warning("triton does not load what it had loaded", extra={"cause": str(error)})
             self._restarter.restart()
             self._load_kept(keep[:1])
+            self._present = keep[:1]
             if len(keep) > 1:
                 raise CorruptObject(f"of the loaded releases only {keep[0].release} answers again: {error}") from error
 
