@@ -170,9 +170,13 @@ def _run_night(options: argparse.Namespace, environ: Mapping[str, str]) -> str:
 
     signing_key(exporter.signing_key_file, parts)  # its want is told before the night, not after it
     _prepare_for_bulk_work()
+    from waypost.exporter.proving import require_target, scratch_triton
     from waypost.exporter.run import RepositoryWish
     from waypost.exporter.run import run as run_exporter
     from waypost.trainer.run import run as run_trainer
+
+    require_target(exporter.target)
+    scratch_triton(exporter, parts)  # refused now, where its folder is not named, and not after the training
 
     repository = getattr(options, "repository", None)  # `local run` has neither option
     if repository:

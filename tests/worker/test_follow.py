@@ -7,7 +7,7 @@ import shutil
 import signal
 import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,7 +22,7 @@ from waypost.objects.protocols import StoredObject
 from waypost.objects.s3 import S3ObjectStore, s3_client
 from waypost.questions import Question
 from waypost.release.moves import roll_back
-from waypost.release.pointer import How, Target, move_pointer, read_pointer
+from waypost.release.pointer import POINTER_KEY, How, Target, move_pointer, read_pointer
 from waypost.release.repository import remove_model
 from waypost.release.signing import NO_KEYS
 from waypost.release.store import publish
@@ -506,3 +506,118 @@ def test_a_model_folder_that_was_lost_is_filled_again(
     follower.look()
     assert follower.ready()
     assert answers(follower) == (1, "graphsage")
+
+
+def test_a_deleted_pointer_does_not_keep_a_pod_from_starting(
+    follower: ReleaseFollower,
+    store: StoreThatGoesAway,
+    triton: TritonModel,
+    triton_stack: EmbeddedStack,
+    tmp_path: Path,
+    clock: ManualClock,
+) -> None:
+    published(store)
+    follower.look()
+    store.delete([POINTER_KEY])
+    again = a_follower(store, triton, triton_stack, tmp_path, clock)
+    again.look()
+    assert answers(again) == (1, "graphsage")
+
+
+def test_an_operators_word_for_the_release_on_trial_ends_the_trial(
+    trying: ReleaseFollower, store: StoreThatGoesAway
+) -> None:
+    published(store)
+    trying.look()
+    published(store, seed=1)
+    trying.look()
+    assert versions(trying) == {1, 2}
+    held = read_pointer(store)
+    assert held is not None
+    point_to(store, held.pointer.release, 2, "pin")
+    trying.look()
+    assert versions(trying) == {2}
+
+
+def test_a_verdict_is_not_forgotten_when_triton_fails_at_that_moment(
+    trying: ReleaseFollower, store: StoreThatGoesAway, triton: TritonModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    published(store)
+    trying.look()
+    published(store, seed=1)
+    trying.look()
+    canary = trying._canary
+    assert canary is not None
+    for _ in range(3):
+        canary.comparison.failed(1)
+    with monkeypatch.context() as failing:
+        failing.setattr(TritonPod, "keep_only", raising(TritonUnavailable("gone for a moment")))
+        trying.look()
+    trying.look()
+    assert versions(trying) == {1}
+    assert pointed_to(store) == (1, "retreat")
+
+
+def test_what_nobody_foresaw_does_not_end_the_looking(
+    follower: ReleaseFollower, store: StoreThatGoesAway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    published(store)
+    with monkeypatch.context() as failing:
+        failing.setattr(ReleaseSources, "pointer", raising(UnicodeEncodeError("utf-8", "x", 0, 1, "a surrogate")))
+        follower.look()
+    follower.look()
+    assert answers(follower) == (1, "graphsage")
+
+
+def raising(error: Exception) -> Callable[..., None]:
+    def fail(*arguments: object) -> None:
+        raise error
+
+    return fail
+
+
+def test_a_pod_that_starts_during_a_trial_tries_the_new_release_too(
+    trying: ReleaseFollower,
+    store: StoreThatGoesAway,
+    triton: TritonModel,
+    triton_stack: EmbeddedStack,
+    tmp_path: Path,
+    clock: ManualClock,
+) -> None:
+    published(store)
+    trying.look()
+    published(store, seed=1)
+    trying.look()
+    limits = FollowerLimits(CanaryLimits(share=0.5, seconds=10, min_overlap=0), hold_seconds=60)
+    again = a_follower(store, triton, triton_stack, tmp_path, clock, limits)
+    again.look()
+    assert versions(again) == {1, 2}
+
+
+def test_a_dead_release_before_does_not_keep_a_rollback_from_it(
+    follower: ReleaseFollower, store: StoreThatGoesAway, triton: TritonModel, triton_stack: EmbeddedStack
+) -> None:
+    published(store)
+    follower.look()
+    published(store, seed=1)
+    follower.look()
+    os.kill(stub_of(Path(triton_stack.triton_repository) / triton.name / "1"), signal.SIGKILL)
+    roll_back(store, None, "test", "a test", CLOCK)
+    follower.look()
+    assert answers(follower) == (1, "graphsage")
+
+
+def test_a_damaged_model_folder_is_written_again(
+    follower: ReleaseFollower, store: StoreThatGoesAway, triton: TritonModel, triton_stack: EmbeddedStack
+) -> None:
+    published(store)
+    follower.look()
+    folder = Path(triton_stack.triton_repository) / triton.name
+    triton.unload()
+    (folder / "config.pbtxt").unlink()
+    (folder / "1" / "model.onnx").write_bytes(b"cut")
+    follower.probe()
+    assert not follower.ready()
+    follower.look()
+    assert answers(follower) == (1, "graphsage")
+    assert follower.ready()

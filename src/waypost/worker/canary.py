@@ -22,7 +22,8 @@ from waypost.questions import Answer, Question
 FEW = 20  # answers, below which a share says nothing
 LEAST_SLOW = 4  # calls: fewer may have met a busy moment of the machine
 LEAST_CALLS = 30  # of the new release, before its times are judged and its trial may end early
-FAILED_CALLS = 3  # in a row: each may have taken the whole timeout
+FAILED_CALLS = 2  # in a row: each may have taken the whole timeout, and everybody waits for it
+FAILED_ANSWERS = 3  # fewer are no share
 REMEMBERED = 1_000  # latest calls of each release whose times are compared
 WAITING_QUESTIONS = 64  # to be asked of the old release too, when there is time
 COMPARED_POSTS, LEAST_COMPARED_POSTS = 20, 5
@@ -62,6 +63,7 @@ class Side:
     answers: int = 0
     errors: int = 0
     empty: int = 0
+    unranked: int = 0  # answered by popularity, although there was a model
     seconds: deque[float] = field(default_factory=latest_calls)
 
     @property
@@ -71,6 +73,10 @@ class Side:
     @property
     def empty_share(self) -> float:
         return self.empty / max(1, self.answers)
+
+    @property
+    def unranked_share(self) -> float:
+        return self.unranked / max(1, self.answers)
 
     def p99(self) -> float:
         """Seconds of a call."""
@@ -132,7 +138,7 @@ class Comparison:
     def verdict(self) -> Verdict:
         """What breaks a limit ends it at once; times are judged when there is a tail to speak of, or at the end."""
         with self._lock:
-            problems = [*self._wrong(), *(self._slow() if self._has_calls() or self._is_over() else [])]
+            problems = [*self._wrong(), *self._slow()]
             if problems:
                 return Verdict("failed", "; ".join(problems))
             return PASSED if self._is_over() else RUNNING
@@ -150,11 +156,16 @@ class Comparison:
         problems: list[str] = []
         if self._failed_calls >= FAILED_CALLS:
             problems.append(f"it failed {self._failed_calls} times in a row")
-        if self.new.answers + self.new.errors >= FEW and self.new.error_share > limits.max_error_share:
+        if self.new.errors >= FAILED_ANSWERS and self.new.error_share > limits.max_error_share:
             problems.append(f"{self.new.error_share:.1%} of its requests failed, at most {limits.max_error_share:.1%}")
         rise = self.new.empty_share - self.old.empty_share
         if min(self.new.answers, self.old.answers) >= FEW and rise > limits.max_empty_share:
             problems.append(f"{self.new.empty_share:.1%} of its lists are empty, {self.old.empty_share:.1%} before it")
+        rise = self.new.unranked_share - self.old.unranked_share
+        if min(self.new.answers, self.old.answers) >= FEW and rise > limits.max_empty_share:
+            problems.append(
+                f"{self.new.unranked_share:.1%} of its lists are popularity, {self.old.unranked_share:.1%} before it"
+            )
         if len(self._overlaps) >= FEW and (mean := float(np.mean(self._overlaps))) < limits.min_overlap:
             problems.append(
                 f"its lists share {mean:.1%} of their posts with those before it, at least {limits.min_overlap:.1%}"
@@ -165,7 +176,11 @@ class Comparison:
         """More than one call in a hundred over the limit: a p99 over it, said so that few calls can be judged too."""
         new, old, limit = self.new.p99(), self.old.p99(), self._limits.max_slower_seconds
         slow = sum(seconds > old + limit for seconds in self.new.seconds)
-        if len(self.old.seconds) < FEW or slow < max(LEAST_SLOW, 0.01 * len(self.new.seconds)):
+        calls = len(self.new.seconds)
+        mostly = 2 * slow >= calls  # no need to wait for more
+        if len(self.old.seconds) < FEW or slow < max(LEAST_SLOW, 0.01 * calls):
+            return []
+        if not (mostly or self._has_calls() or self._is_over()):
             return []
         return [f"its p99 is {1e3 * new:.0f} ms, {1e3 * old:.0f} ms before it, at most {1e3 * limit:.0f} more"]
 
@@ -189,4 +204,5 @@ def _tells_taste(answer: Answer) -> bool:
 def _count(side: Side, answers: Sequence[Answer], seconds: float) -> None:
     side.answers += len(answers)
     side.empty += sum(not answer.items for answer in answers)
+    side.unranked += sum(answer.source != "graphsage" for answer in answers)
     side.seconds.append(seconds)

@@ -8,6 +8,7 @@ Readiness is a right answer to a golden question a moment ago, nothing less."""
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -29,6 +30,7 @@ from waypost.worker.sources import DISK, Loaded, ReleaseSources
 
 logger = logging.getLogger(__name__)
 REFUSED_RETRY_SECONDS = 30.0  # a release that failed is tried again after this: its files may have been mended
+TRIAL_CALL_SECONDS = 1.0  # callers of the served release wait behind a call of the canary
 PROBE_VALID_SECONDS = 5.0  # readiness older than this is no readiness
 
 
@@ -63,6 +65,7 @@ class ReleaseFollower:
         self._canary: Canary | None = None
         self._previous: Previous | None = None
         self._to_keep: str | None = None  # a served release that is not on this pod's disk yet
+        self._keep_due = -math.inf  # when to try that again
         self._given_up: tuple[str, str] | None = None  # a release that failed its trial here, why
         self._refused: tuple[str, float] | None = None  # a release that could not be had or loaded, when
         self._answered_at: float | None = None
@@ -89,7 +92,8 @@ class ReleaseFollower:
         """One look at the trial and the pointer; never raises for anything that a later look may find mended."""
         self._attempt(self._judge, "canary not judged")
         self._attempt(self._install_again, "release not installed again")
-        if not self._attempt(self._follow, "release not switched"):
+        self._attempt(self._follow, "release not switched")
+        if self._served is None:
             self._attempt(self._start_with_another, "no other release found")
         self._attempt(self._drop_previous, "previous release not unloaded")
         self._attempt(self._keep_on_disk, "release not kept on disk")
@@ -103,6 +107,9 @@ class ReleaseFollower:
             return False
         except (PipelineError, OSError) as error:  # OSError: this pod's disk
             logger.error(failure, extra={"cause": str(error)})
+            return False
+        except Exception:  # nobody foresaw it; the other steps are taken all the same
+            logger.exception(failure)
             return False
         return True
 
@@ -124,6 +131,7 @@ class ReleaseFollower:
     def _check(self, served: Served) -> None:
         self._pod.check(served.installed)
         self._answered_at = self._clock.monotonic()
+        self._lost = False
 
     def _revive(self, served: Served) -> None:
         try:
@@ -132,6 +140,7 @@ class ReleaseFollower:
             self._metrics.revivals.inc()
         except TritonUnavailable as error:
             logger.error("triton did not recover yet", extra={"cause": str(error)})
+            self._lost = self._pod.is_live()  # it answers, and not with this model: its folder may be damaged
         except CorruptObject as error:
             logger.error("triton does not serve what was loaded", extra={"cause": str(error)})
             self._lost = True
@@ -164,10 +173,13 @@ class ReleaseFollower:
             self._pod.check(canary.served.installed)
             self._serve(canary.served, (canary.manifest, dict(canary.files)))
         elif verdict.state == "failed":
-            self._end_trial(canary, served)
-            self._given_up = (canary.served.release, verdict.reason)
+            self._given_up = (
+                canary.served.release,
+                verdict.reason,
+            )  # first: a Triton that fails must not make it forget
             self._metrics.release_loads.labels("given up").inc()
             logger.error("canary given up", extra={"release": canary.served.release, "cause": verdict.reason})
+            self._end_trial(canary, served)
 
     def _compare(self, canary: Canary, served: Served) -> None:
         """Some of the questions that the canary answered, asked of the served release too; nobody waits for these."""
@@ -178,23 +190,30 @@ class ReleaseFollower:
 
     def _end_trial(self, canary: Canary, served: Served) -> None:
         self._canary = None
-        self._pod.keep_only([one.installed for one in self._loaded()])
         self._metrics.forget_release(canary.served.version)
+        self._pod.keep_only([one.installed for one in self._loaded()])
 
     def _follow(self) -> None:
         held = self._sources.pointer()
-        if held is None:
+        if held is None:  # never published, or somebody deleted it: a pod with a release on its disk goes on with that
             return
+        if self._served is None and held.pointer.how == "publish":
+            # The newest may still be on trial in other pods; here too it is tried beside the one before.
+            self._attempt(self._start_with_kept, "kept release not served")
         release, served, canary = held.pointer.release, self._served, self._canary
         if canary is not None and served is not None and canary.served.release != release:
             logger.warning("canary ended: the pointer was moved", extra={"release": canary.served.release})
             self._end_trial(canary, served)
             canary = None
+        if canary is not None and held.pointer.how != "publish":  # an operator's word ends its trial
+            self._pod.check(canary.served.installed)
+            self._serve(canary.served, (canary.manifest, dict(canary.files)))
+            return
         if release in (served and served.release, canary and canary.served.release):
             return
-        if self._previous is not None and self._previous.served.release == release:
-            self._go_back(self._previous.served)
-        elif served and self._given_up and self._given_up[0] == release and held.pointer.how == "publish":
+        if self._previous is not None and self._previous.served.release == release and self._went_back():
+            return
+        if served and self._given_up and self._given_up[0] == release and held.pointer.how == "publish":
             self._move_back(held, served.release, self._given_up[1])
         elif not self._refused or self._refused[0] != release or self._retry_due():
             self._take_up(held)
@@ -218,7 +237,7 @@ class ReleaseFollower:
             with self._metrics.release_load.time():
                 loaded = self._sources.pointed_to(held.pointer)
                 new = self._load(*loaded)
-        except (PipelineError, TritonUnavailable, OSError):
+        except Exception:
             self._refused = (release, self._clock.monotonic())
             self._metrics.release_loads.labels("refused").inc()
             raise
@@ -240,7 +259,9 @@ class ReleaseFollower:
 
     def _open(self, manifest: Manifest, files: Mapping[str, bytes]) -> Served:
         version, release = version_of(manifest), str(manifest.facts.get("release"))
-        answerer = open_release(manifest, files, lambda inputs: self._pod.infer(version, inputs))
+        answerer = open_release(
+            manifest, files, lambda inputs: self._pod.infer(version, inputs, self._patience(release))
+        )
         asked = golden.from_bytes(file_of(files, GOLDEN))
         return Served(Installed(release, version, answerer.lookups.sizes, asked), answerer)
 
@@ -253,27 +274,50 @@ class ReleaseFollower:
         self._metrics.release_loads.labels("served").inc()
         self._metrics.serves_release(new.version)
         logger.info("release switched", extra={"release": new.release, "model_version": new.version})
-        self._to_keep = new.release
+        self._to_keep, self._keep_due = new.release, -math.inf
         if loaded is not None:
             self._sources.keep(*loaded)
             self._to_keep = None
 
-    def _go_back(self, previous: Served) -> None:
-        """To the release before, which is still loaded. Raises TritonUnavailable, CorruptObject."""
-        self._pod.check(previous.installed)
+    def _patience(self, release: str) -> float | None:
+        """Seconds for one call: a release on trial may not hold up the others for as long as a proven one."""
+        canary = self._canary
+        return TRIAL_CALL_SECONDS if canary is not None and canary.served.release == release else None
+
+    def _went_back(self) -> bool:
+        """To the release before, which is still loaded; False, and it is let go, when it does not answer any more."""
+        if self._previous is None:
+            return False
+        previous = self._previous.served
+        try:
+            self._pod.check(previous.installed)
+        except (TritonUnavailable, CorruptObject) as error:
+            logger.warning("the release before does not answer", extra={"cause": str(error)})
+            self._previous = None
+            self._metrics.forget_release(previous.version)
+            return False
         self._serve(previous, None)
+        return True
 
     def _drop_previous(self) -> None:
         previous = self._previous
         if previous is None or self._clock.monotonic() < previous.until:
             return
         self._previous = None
-        self._pod.keep_only([one.installed for one in self._loaded()])
         self._metrics.forget_release(previous.served.version)
+        self._pod.keep_only([one.installed for one in self._loaded()])
 
     def _keep_on_disk(self) -> None:
-        if self._to_keep is not None:
+        if self._to_keep is not None and self._clock.monotonic() >= self._keep_due:
+            self._keep_due = self._clock.monotonic() + REFUSED_RETRY_SECONDS  # a full disk costs no download every look
             self._sources.keep(*self._sources.named(self._to_keep))
+            self._to_keep = None
+
+    def _start_with_kept(self) -> None:
+        """What this pod served last, from its own disk, where there is such a release."""
+        kept = self._sources.kept()
+        if kept is not None and self._pod.is_live():
+            self._serve(self._load(*kept), None)
             self._to_keep = None
 
     def _start_with_another(self) -> None:

@@ -62,7 +62,9 @@ class Handoff:
             self._changed.notify_all()
 
     def leftovers(self) -> list[Received]:
+        """What nobody has begun; it is not here any more."""
         with self._changed:
             left = list(self._waiting)
             self._waiting.clear()
+            self._changed.notify_all()
             return left

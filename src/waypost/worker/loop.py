@@ -147,7 +147,8 @@ class WorkerLoop:
             self._answerers.unanswered()
             self._metrics.unavailable.labels("triton").inc()
             logger.warning("triton is unavailable, messages go back", extra={"cause": str(error)})
-            self._give_back([one.delivery for one in accepted], TRITON_DOWN_SECONDS)
+            waiting = [received.delivery for received in self._handoff.leftovers()]  # another pod may answer these
+            self._give_back([*(one.delivery for one in accepted), *waiting], TRITON_DOWN_SECONDS)
             self._handoff.pause(TRITON_DOWN_SECONDS)
             return
         self._free_finishers.acquire()

@@ -104,9 +104,11 @@ class TritonPod:
             return False
         return True
 
-    def infer(self, version: int, inputs: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    def infer(
+        self, version: int, inputs: dict[str, NDArray[Any]], timeout_seconds: float | None = None
+    ) -> dict[str, NDArray[Any]]:
         """The outputs of that version. Raises TritonUnavailable."""
-        return self._triton.infer(version, inputs)
+        return self._triton.infer(version, inputs, timeout_seconds)
 
     def revive(self, keep: Sequence[Installed]) -> None:
         """Have `keep`, the served one first, answer again, by a restart where need be; their folders lie on disk.

@@ -150,7 +150,7 @@ def _repeat(name: str, work: Callable[[], None], seconds: float, stop: threading
             try:
                 work()
             except Exception:  # one round must never be the last one
-                logger.exception("a round failed", extra={"thread": name})
+                logger.exception("a round failed", extra={"round": name})
             stop.wait(seconds)
 
     return threading.Thread(target=run_until_stopped, name=name, daemon=True)

@@ -93,9 +93,10 @@ class CanaryAnswerer:
         try:
             answers = self._canary.served.answerer.answer(questions, stages)
         except Exception as error:  # whatever a new release does wrong, its callers must not see it
-            comparison.failed(len(questions))
             logger.warning("a canary did not answer, the release before it does", extra={"cause": str(error)})
-            return self._old.answerer.answer(questions, stages)
+            answers = self._old.answerer.answer(questions, stages)  # where this fails too, it is not the canary's fault
+            comparison.failed(len(questions))
+            return answers
         comparison.answered_by_new(questions, answers, self._clock.monotonic() - started)
         return answers
 

@@ -44,14 +44,14 @@ class ReleaseSources:
     def named(self, release: str) -> Loaded:
         """From this disk, where it is the one that is kept; else from the store."""
         if is_kept(self._kept, release):
-            kept = self._kept_or_none()
+            kept = self.kept()
             if kept is not None and kept[0].facts.get("release") == release:  # it may be the one set aside
                 return kept
         return load_release(self.store, release, self._trusted)
 
     def others(self) -> Iterator[tuple[str, Loaded]]:
         """Releases that were served before, the one on this disk first; each is fetched when it is asked for."""
-        kept = self._kept_or_none()
+        kept = self.kept()
         if kept is not None:
             yield DISK, kept
         for release in self._older():
@@ -64,7 +64,8 @@ class ReleaseSources:
         """On this disk, instead of the one before. Raises OSError."""
         save_kept(self._kept, manifest, files)
 
-    def _kept_or_none(self) -> Loaded | None:
+    def kept(self) -> Loaded | None:
+        """The release on this disk, where there is a whole one."""
         try:
             return load_kept(self._kept, self._trusted)
         except CorruptObject as error:
