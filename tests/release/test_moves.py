@@ -14,10 +14,18 @@ from tests.release.nights import CLOCK, published, replace
 from waypost.errors import CorruptObject, NoRelease, StoreUnavailable, Superseded
 from waypost.objects.memory import MemoryObjectStore
 from waypost.objects.protocols import ObjectStore
-from waypost.release.audit import PREFIX, read_lines, whoami
+from waypost.release.audit import PREFIX, parse_line, read_lines, whoami, write_line
 from waypost.release.listing import log_lines, read_log
 from waypost.release.moves import pin, point_to, retreat, roll_back, unpin
-from waypost.release.pointer import MOVE_ATTEMPTS, POINTER_KEY, HeldPointer, Pointer, parse_pointer, read_pointer
+from waypost.release.pointer import (
+    MOVE_ATTEMPTS,
+    POINTER_KEY,
+    HeldPointer,
+    Pointer,
+    line_of,
+    parse_pointer,
+    read_pointer,
+)
 from waypost.release.store import publish
 from waypost.release.versions import claim_version, next_version
 
@@ -193,7 +201,8 @@ def test_a_pointer_of_before_this_version_and_one_written_by_hand_are_read() -> 
     [b"", b"[]", b"{}", b'"x"', b'{"release": "a", "version": "x"}', b"\xff\xfe", b"[" * 100_000]
     + [json.dumps({**OLD, **wrong}).encode() for wrong in (
         {"version": "7"}, {"version": 7.0}, {"version": True}, {"number": None}, {"how": "magic"}, {"pinned": 1},
-        {"served": 3})],
+        {"served": 3}, {"release": "\ud800"}, {"release": "a/b"}, {"release": ""}, {"release": ".."},
+        {"release": "a\n"}, {"release": None}, {"served": ["a/b"]}, {"came_from": "\ud800"})],
 )  # fmt: skip
 def test_what_is_no_pointer_is_refused(body: bytes) -> None:
     with pytest.raises(CorruptObject, match=r"is not a pointer: .*waypost release rollback ID"):
@@ -221,6 +230,69 @@ def test_a_rollback_to_a_named_release_mends_a_damaged_or_deleted_pointer(store:
     assert set(mended.served) == {"a", "b", "c"}
     assert [line.number for line in read_lines(store, 10)] == [4, 3, 2, 1]
     assert published(store, "d").version == 4
+
+
+@pytest.mark.parametrize("lost", ["damaged", "deleted"])
+def test_a_mended_pointer_is_pinned_as_the_audit_says(store: ObjectStore, lost: str) -> None:
+    for name in ("a", "b"):
+        published(store, name)
+
+    def mended() -> Pointer:
+        if lost == "damaged":
+            replace(store, POINTER_KEY, b"{")
+        else:
+            store.delete([POINTER_KEY])
+        return roll_back(store, "a", "mended", "me", CLOCK)
+
+    assert not mended().pinned  # nobody ever pinned
+    pin(store, "b", "keep", "me", CLOCK)
+    roll_back(store, "a", "worse", "me", CLOCK)
+    assert mended().pinned
+    assert mended().pinned
+    unpin(store, "done", "me", CLOCK)
+    assert not mended().pinned
+    pin(store, "b", "keep", "me", CLOCK)
+    store.delete([info.key for info in store.list(PREFIX)])
+    assert not mended().pinned
+
+
+def test_a_reason_is_one_printable_line_wherever_it_is_read(store: ObjectStore) -> None:
+    published(store, "a")
+    moved = pin(store, None, "p99\n doubled\x1b[2J \ud800 — schön 🙂", "me\n", CLOCK)
+    assert (moved.reason, moved.moved_by) == ("p99  doubled [2J ? — schön 🙂", "me ")
+    assert held_of(store).pointer == moved
+    assert read_lines(store, 1)[0].why == moved.reason
+
+
+def test_a_line_whose_number_is_taken_goes_beside_it(store: ObjectStore, caplog: pytest.LogCaptureFixture) -> None:
+    for name in ("a", "b"):
+        published(store, name)
+    by_hand = changed(held_of(store).pointer, release="a", version=1, moved_by="by hand")
+    replace(store, POINTER_KEY, by_hand.to_bytes())
+    assert [(line.number, line.to_release) for line in read_log(store, 3)] == [(2, "a"), (2, "b"), (1, "a")]
+    published(store, "c")
+    assert "another audit line has this number" in caplog.text
+    assert [(line.number, line.to_release) for line in read_lines(store, 9)] == [(3, "c"), (2, "b"), (2, "a"), (1, "a")]
+    before = [info.key for info in store.list(PREFIX)]
+    write_line(store, line_of(by_hand))
+    assert [info.key for info in store.list(PREFIX)] == before
+    assert roll_back(store, None, "p99", "me", CLOCK).number == 4
+
+
+def test_a_copied_or_respelled_line_is_one_line(store: ObjectStore) -> None:
+    published(store, "a")
+    key, line = f"{PREFIX}{1:09d}.json", read_lines(store, 1)[0]
+    replace(store, key, json.dumps(line.as_json(), indent=2).encode())
+    write_line(store, line)
+    assert [info.key for info in store.list(PREFIX)] == [key]
+    store.put_new(f"{PREFIX}{1:09d}-copy.json", line.to_bytes())
+    assert read_lines(store, 9) == [line]
+
+
+@pytest.mark.parametrize("body", [b"[" * 100_000, b"{}", b"[]", b'{"number": 1e999}', b"\xff"])
+def test_what_is_no_line_of_the_audit_is_refused(body: bytes) -> None:
+    with pytest.raises(CorruptObject, match="is no line of the audit"):
+        parse_line(body, "x")
 
 
 def test_a_night_after_a_deleted_pointer_counts_on(store: ObjectStore) -> None:

@@ -97,6 +97,33 @@ def test_list_marks_what_is_served_pinned_unsigned_and_refused(ask: Ask, store: 
     assert ask("list").splitlines()[-2].endswith("recall=0.2500  pinned")
 
 
+def test_list_shows_as_text_whatever_an_unsigned_manifest_says(ask: Ask, store: S3ObjectStore) -> None:
+    publish(store, UNSIGNED, {}, {"version": 4, "made_at": 5, "scores": {"ndcg": "x", "recall": None, "\n": "\ud800"}})
+    publish(store, "000005-e", {}, {"version": 5, "made_at": ["x"], "scores": "high"})
+    assert [re.split(r"\s{2,}", line) for line in ask("list").splitlines()[-2:]] == [
+        ["", "4", UNSIGNED, "5", "=? ndcg=x recall=None", "unsigned"],
+        ["", "5", "000005-e", "['x']", "high", "unsigned"],
+    ]
+
+
+def test_without_keys_no_signature_looks_checked(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("WAYPOST_RELEASE_KEYS_FILE")
+    assert [line.split("  ")[-1] for line in ask("list").splitlines()] == ["signature unchecked"] * 3
+    assert json.loads(ask("show"))["signed"] == "signature unchecked"
+
+
+def test_behind_a_damaged_pointer_the_releases_are_listed_and_the_remedy_told(
+    store: S3ObjectStore, ask: Ask, capsys: pytest.CaptureFixture[str]
+) -> None:
+    replace(store, POINTER_KEY, b"{")
+    assert main(["release", "list"]) == 1
+    said = capsys.readouterr()
+    assert [line.split()[:2] for line in said.out.splitlines()] == [["1", FIRST], ["2", SECOND], ["3", THIRD]]
+    last = said.err.splitlines()[-1]
+    assert "the pointer is damaged" in last
+    assert last.endswith("name a good release with `waypost release rollback ID`")
+
+
 def test_show_tells_who_signed_and_who_pointed(ask: Ask, store: S3ObjectStore) -> None:
     shown = json.loads(ask("show"))
     assert (shown["release"], shown["signed"], shown["signature"]["key_id"]) == (THIRD, "signed", KEY.id)

@@ -105,3 +105,12 @@ def test_a_damaged_manifest_hides_no_other_release(store: ObjectStore) -> None:
         published(store, name)
     replace(store, "releases/a/manifest.json", b"{broken")
     assert [m.facts["release"] for m in list_releases(store)] == ["b", "c"]
+
+
+def test_a_manifest_further_down_or_of_no_plain_name_is_no_release(store: ObjectStore) -> None:
+    published(store, "a")
+    found = store.get("releases/a/manifest.json")
+    assert found is not None
+    for stray in ("a/x/manifest.json", "manifest.json", "/manifest.json", "a b/manifest.json", "x/y/manifest.json"):
+        store.put_new(f"releases/{stray}", found.body)
+    assert [m.facts["release"] for m in list_releases(store)] == ["a"]

@@ -6,12 +6,12 @@ import time
 
 import pytest
 
-from tests.release.nights import TRUSTED, published
+from tests.release.nights import TRUSTED, published, replace
 from waypost.objects.memory import MemoryObjectStore
 from waypost.objects.protocols import ObjectInfo, ObjectStore
-from waypost.release.pointer import read_pointer
+from waypost.release.pointer import POINTER_KEY, read_pointer
 from waypost.release.store import load_release
-from waypost.release.sweeping import ABANDONED_SECONDS, abandoned, sweep_abandoned
+from waypost.release.sweeping import ABANDONED_SECONDS, abandoned, sweep_abandoned, sweep_quietly
 from waypost.release.versions import next_version
 
 
@@ -41,17 +41,18 @@ def listed(*ages: tuple[str, float]) -> list[ObjectInfo]:
 @pytest.mark.parametrize(
     ("ages", "swept"),
     [
-        ([("releases/2-b/model.onnx", 25), ("releases/2-b/golden.json", 30)], ["2-b"]),
-        ([("releases/2-b/model.onnx", 23), ("releases/2-b/golden.json", 30)], []),  # somebody is still at it
-        ([("releases/2-b/model.onnx", 99), ("releases/2-b/manifest.json", 99)], []),
-        ([("releases/2-b/model.onnx", 99), ("releases/2-b/old/manifest.json", 99)], ["2-b"]),
+        ([("releases/000002-b/model.onnx", 25), ("releases/000002-b/golden.json", 30)], ["000002-b"]),
+        ([("releases/000002-b/model.onnx", 23), ("releases/000002-b/golden.json", 30)], []),  # somebody is still at it
+        ([("releases/000002-b/model.onnx", 99), ("releases/000002-b/manifest.json", 99)], []),
+        ([("releases/000002-b/model.onnx", 99), ("releases/000002-b/old/manifest.json", 99)], ["000002-b"]),
+        ([("releases/backup-2026/model.onnx", 99), ("releases/2-b/model.onnx", 99)], []),  # somebody's own
         ([("releases/versions/000002", 99), ("releases/audit/000000001.json", 99)], []),
         ([("releases/current.json", 99), ("releases/note.txt", 99)], []),
-        ([("releases/2-b/", 99)], []),  # a folder made by a console
-        ([("releases/2-b/model.onnx", -5)], []),  # a clock ahead of ours
+        ([("releases/000002-b/", 99)], []),  # a folder made by a console
+        ([("releases/000002-b/model.onnx", -5)], []),  # a clock ahead of ours
     ],
 )
-def test_only_a_folder_without_manifest_whose_newest_object_is_a_day_old_is_abandoned(
+def test_only_an_exporters_folder_without_manifest_whose_newest_object_is_a_day_old_is_abandoned(
     ages: list[tuple[str, float]], swept: list[str]
 ) -> None:
     assert list(abandoned(listed(*ages), now=100 * 3600)) == swept
@@ -70,6 +71,25 @@ def test_an_upload_that_was_finished_meanwhile_stays() -> None:
     store = StoreWhoseExporterWakesUp()
     store.put_new("releases/000002-half/model.onnx", b"half")
     assert sweep_abandoned(store, time.time() + 2 * ABANDONED_SECONDS) == []
+    assert store.get("releases/000002-half/model.onnx") is not None
+
+
+def test_what_was_ever_served_stays_though_its_manifest_is_lost(object_store: ObjectStore) -> None:
+    store = object_store
+    for name in ("000001-a", "000002-b"):
+        published(store, name)
+        store.delete([f"releases/{name}/manifest.json"])
+    before = keys(store)
+    assert sweep_abandoned(store, time.time() + 2 * ABANDONED_SECONDS) == []
+    assert keys(store) == before
+
+
+def test_nothing_is_swept_while_the_pointer_is_damaged() -> None:
+    store = MemoryObjectStore()
+    published(store, "000001-a")
+    store.put_new("releases/000002-half/model.onnx", b"half")
+    replace(store, POINTER_KEY, b"{")
+    sweep_quietly(store, time.time() + 2 * ABANDONED_SECONDS)
     assert store.get("releases/000002-half/model.onnx") is not None
 
 

@@ -3,37 +3,53 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 
 from waypost.errors import CorruptObject, NoRelease
 from waypost.objects.bundle import Manifest
 from waypost.objects.protocols import ObjectStore
-from waypost.release.audit import AuditLine, read_lines
-from waypost.release.pointer import HeldPointer, line_of, read_pointer
+from waypost.release.audit import AuditLine, plain_text, read_lines
+from waypost.release.pointer import REMEDY, HeldPointer, line_of, read_pointer
 from waypost.release.signing import TrustedKeys, signed_by
 from waypost.release.store import find_release, list_releases
 
 
 def list_lines(store: ObjectStore, trusted: TrustedKeys) -> Iterator[str]:
-    """`*` marks the served one: version, id, when it was made, scores, and what an operator must know of it."""
-    held = read_pointer(store)
+    """`*` marks the served one: version, id, when it was made, scores, and what an operator must know of it.
+
+    Behind a damaged pointer all are listed, none marked, and then CorruptObject is raised.
+    """
+    try:
+        held, damage = read_pointer(store), None
+    except CorruptObject as error:
+        held, damage = None, error
     for manifest in list_releases(store):
         facts = manifest.facts
         is_served = held is not None and held.pointer.release == facts["release"]
         mark = "*" if is_served else " "
-        scores = " ".join(f"{name}={value:.4f}" for name, value in dict(facts.get("scores", {})).items())
         words = ["pinned"] if is_served and held and held.pointer.pinned else []
         words += [state] if (state := signature_state(manifest, trusted)) != "signed" else []
-        yield "  ".join(
-            [f"{mark} {facts['version']:>5}", facts["release"], facts.get("made_at", ""), scores, *words]
-        ).rstrip()
+        made_at, scores = str(facts.get("made_at", "")), _scores_text(facts.get("scores", {}))
+        line = "  ".join([f"{mark} {facts['version']:>5}", str(facts["release"]), made_at, scores, *words])
+        yield plain_text(line.rstrip())
+    if damage is not None:
+        raise CorruptObject(f"the pointer is damaged, so no release is marked: {damage.cause}", REMEDY)
+
+
+def _scores_text(scores: object) -> str:
+    """Whatever a manifest says there: an unsigned one may say anything."""
+    if not isinstance(scores, Mapping):
+        return str(scores)
+    return " ".join(f"{name}={f'{value:.4f}' if isinstance(value, float) else value}" for name, value in scores.items())
 
 
 def signature_state(manifest: Manifest, trusted: TrustedKeys) -> str:
-    """signed, unsigned, or refused: signed by nobody whom these keys know, or changed since."""
+    """signed, unsigned, unchecked for want of keys, or refused: signed by nobody whom these keys know, or changed."""
     if signed_by(manifest) is None:
         return "unsigned"
+    if not trusted:
+        return "signature unchecked"
     try:
         trusted.verify(manifest)
     except CorruptObject:
@@ -58,7 +74,7 @@ def show_json(store: ObjectStore, wanted: str | None, trusted: TrustedKeys) -> s
 def read_log(store: ObjectStore, limit: int) -> list[AuditLine]:
     """The newest moves of the pointer, newest first, the present one included."""
     held, lines = _read_held(store), read_lines(store, limit)
-    if held is None or any(line.number == held.pointer.number for line in lines):
+    if held is None or line_of(held.pointer) in lines:
         return lines
     return [line_of(held.pointer), *lines][:limit]  # who moved it died before the line was written
 
@@ -73,7 +89,7 @@ def _read_held(store: ObjectStore) -> HeldPointer | None:
 def log_lines(lines: list[AuditLine]) -> Iterator[str]:
     for line in lines:
         moved = f"{line.from_release or 'nothing'} → {line.to_release}"
-        yield f"{line.number:>5}  {line.when}  {line.how:8}  {line.who or 'unknown'}  {moved}  {line.why}"
+        yield plain_text(f"{line.number:>5}  {line.when}  {line.how:8}  {line.who or 'unknown'}  {moved}  {line.why}")
 
 
 def log_json(lines: list[AuditLine]) -> str:

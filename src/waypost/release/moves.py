@@ -39,7 +39,8 @@ def roll_back(
 ) -> Pointer:
     """Point to `release` (id or version), or to the one that was served before the present one.
 
-    A damaged pointer is replaced when a release is named. What no pod would serve is refused before anything is moved.
+    A damaged pointer is replaced when a release is named; its pin stays, as far as the audit knows of it. What no pod
+    would serve is refused before anything is moved.
     Raises NoRelease, UsageError, CorruptObject, Superseded.
     """
     try:

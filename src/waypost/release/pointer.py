@@ -11,7 +11,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Literal, get_args
 
@@ -19,6 +19,7 @@ from waypost.clock import Clock
 from waypost.errors import CorruptObject, StoreUnavailable, Superseded
 from waypost.objects.protocols import ObjectStore, StoredObject
 from waypost.release import audit
+from waypost.release.store import PLAIN_NAME
 
 logger = logging.getLogger(__name__)
 POINTER_KEY = "releases/current.json"
@@ -27,6 +28,7 @@ MOVE_ATTEMPTS = 5  # S3 may answer a conditional write with 409 although nobody 
 BETWEEN_ATTEMPTS_SECONDS = 0.05
 REMEDY = "name a good release with `waypost release rollback ID`"
 DIGEST = "sha256"
+SHOWN_CHARACTERS = 50  # of a wrong name, in an error
 How = Literal["publish", "rollback", "pin", "unpin", "retreat"]
 
 
@@ -95,18 +97,24 @@ def _pointer(content: dict[str, Any]) -> Pointer:
     if how not in get_args(How) or not isinstance(pinned, bool):
         raise ValueError("how or pinned")
     return Pointer(
-        release=str(content["release"]),
+        release=_plain(content["release"]),
         version=_whole(content["version"]),
         moved_at=str(content["moved_at"]),
         reason=str(content["reason"]),
         highest_version=_whole(content["highest_version"]),
         number=_whole(content["number"]),
-        served=tuple(str(name) for name in content.get("served", [content["release"]])),
+        served=tuple(_plain(name) for name in content.get("served", [content["release"]])),
         how=how,
         moved_by=str(content.get("moved_by", "")),
-        came_from=None if came_from is None else str(came_from),
+        came_from=None if came_from is None else _plain(came_from),
         pinned=pinned,
     )
+
+
+def _plain(name: object) -> str:
+    if not isinstance(name, str) or not PLAIN_NAME.fullmatch(name):
+        raise ValueError(f"{str(name)[:SHOWN_CHARACTERS]!r} is no name of a release")
+    return name
 
 
 def _whole(value: object) -> int:
@@ -132,9 +140,13 @@ def move_pointer(store: ObjectStore, held: HeldPointer | None, target: Target, c
 
 
 def replace_damaged(store: ObjectStore, target: Target, clock: Clock) -> Pointer:
-    """Point to the target whatever the pointer says now; the audit knows what a damaged one does not tell."""
-    found = store.get(POINTER_KEY)
-    return _move(store, _remembered(store), found.etag if found else None, target, clock)
+    """Point to the target whatever the pointer says now; the audit knows what a damaged one does not tell.
+
+    A pin that the audit knows of stays.
+    """
+    found, past = store.get(POINTER_KEY), _remembered(store)
+    kept = replace(target, pinned=target.pinned or past.pinned)
+    return _move(store, past, found.etag if found else None, kept, clock)
 
 
 def line_of(pointer: Pointer) -> audit.AuditLine:
@@ -158,17 +170,19 @@ class Past:
     number: int
     highest_version: int
     served: tuple[str, ...]
+    pinned: bool
 
     @classmethod
     def of(cls, pointer: Pointer) -> Past:
-        return cls(pointer.release, pointer.number, pointer.highest_version, pointer.served)
+        return cls(pointer.release, pointer.number, pointer.highest_version, pointer.served, pointer.pinned)
 
 
 def _remembered(store: ObjectStore) -> Past:
     """Of moves before the first one, or before one whose pointer was lost: the audit has a line of each."""
     lines = audit.read_lines(store, KEPT_HISTORY)
-    served = tuple(dict.fromkeys(line.to_release for line in lines))
-    return Past(served[0] if served else None, audit.newest_number(store), 0, served[::-1])
+    served = tuple(dict.fromkeys(line.to_release for line in lines if PLAIN_NAME.fullmatch(line.to_release)))
+    newest = served[0] if served else None
+    return Past(newest, audit.newest_number(store), 0, served[::-1], audit.says_pinned(lines))
 
 
 def _move(store: ObjectStore, past: Past, etag: str | None, target: Target, clock: Clock) -> Pointer:
@@ -176,12 +190,12 @@ def _move(store: ObjectStore, past: Past, etag: str | None, target: Target, cloc
         release=target.release,
         version=target.version,
         moved_at=datetime.fromtimestamp(clock.now(), UTC).isoformat(timespec="milliseconds"),
-        reason=target.reason,
+        reason=audit.plain_text(target.reason),
         highest_version=max(target.version, past.highest_version),
         number=past.number + 1,
         served=(*(name for name in past.served if name != target.release), target.release)[-KEPT_HISTORY:],
         how=target.how,
-        moved_by=target.by,
+        moved_by=audit.plain_text(target.by),
         came_from=past.release,
         pinned=target.pinned,
     )

@@ -6,6 +6,7 @@ Which of them is served says the pointer (pointer.py); this module knows nothing
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -26,6 +27,7 @@ from waypost.release.signing import SigningKey, TrustedKeys
 logger = logging.getLogger(__name__)
 MODEL, LOOKUPS, TOKENIZER = "model.onnx", "lookups.safetensors", "tokenizer.json"
 GOLDEN, POPULAR = "golden.json", "popular.json"
+PLAIN_NAME = re.compile(r"[0-9A-Za-z_-][0-9A-Za-z._-]{0,199}")  # what a release may be called: part of keys and paths
 
 
 def release_name(version: int, fingerprint: str, salt: str) -> str:
@@ -104,10 +106,16 @@ def load_release_manifest(store: ObjectStore, release: str) -> Manifest:
 
 def list_releases(store: ObjectStore) -> list[Manifest]:
     """The published releases by ascending version; half-published ones have no manifest and are left out."""
-    names = [info.key.split("/")[1] for info in store.list("releases/") if info.key.endswith(f"/{MANIFEST}")]
+    names = [name for info in store.list("releases/") if (name := _named_by(info.key)) is not None]
     with ThreadPoolExecutor(CONCURRENT_TRANSFERS) as pool:  # a year of nights in a second, for a rollback waits for it
         found = pool.map(lambda name: _read_listed(store, name), names)
         return sorted((manifest for manifest in found if manifest), key=version_of)
+
+
+def _named_by(key: str) -> str | None:
+    """The release whose manifest has this key; a manifest further down is a stray object."""
+    name = key.removeprefix("releases/").removesuffix(f"/{MANIFEST}")
+    return name if key == f"releases/{name}/{MANIFEST}" and PLAIN_NAME.fullmatch(name) else None
 
 
 def _read_listed(store: ObjectStore, name: str) -> Manifest | None:
