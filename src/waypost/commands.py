@@ -256,6 +256,7 @@ def _add_release_looks(kinds: _Verbs) -> None:
         """
         `*` marks the served one; `pinned` says that nights publish and do not change it. `unsigned` has no signature;
         `signature refused` has one that no key of WAYPOST_RELEASE_KEYS_FILE fits: no pod with that file serves either.
+        `signature unchecked` says that this verb was given no keys.
         """,
     )
     listing.set_defaults(verb="release list")
