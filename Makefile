@@ -4,10 +4,10 @@ SHELL := /bin/bash
 BIN := .venv/bin
 ARGS ?=
 
-.PHONY: help setup run test test-faults drill soak lint golden bench lock clean
+.PHONY: help setup run test test-faults test-gate drill soak lint golden bench bench-quality bench-full lock clean
 
 help: ## say what can be made
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: ## make .venv with everything, the embedded Triton included; does nothing while the pins are unchanged
 	@deploy/setup.sh
@@ -26,6 +26,9 @@ test: setup lint ## lint, then every test, on the real parts
 test-faults: setup ## the long tests: hundreds of adversarial histories, killed backends, damaged objects
 	$(BIN)/pytest -m faults $(ARGS)
 
+test-gate: setup ## ruined models, of which the gate refuses all, and honest retrains, of which it accepts 19 of 20
+	$(BIN)/pytest -m gate -s $(ARGS)
+
 drill: setup ## kill, stop and fool the parts of a whole stack under load; how soon is it noticed, how soon is it mended
 	$(BIN)/pytest -m drill -s $(ARGS)
 
@@ -37,6 +40,12 @@ golden: setup ## write the golden config.pbtxt anew after a change of model/sign
 
 bench: setup ## every measure beside its peers in one run, half an hour; exits 1 on a missed bound (ARGS="--only csr" runs a part)
 	$(BIN)/python -m bench $(ARGS)
+
+bench-quality: setup ## the table of docs/results.md from empty, on ../shared/data; two hours at most, goes on where it stopped; exits 1 on a missed bound
+	$(BIN)/python -m bench.quality $(ARGS)
+
+bench-full: setup ## once: seconds to a given NDCG on gowalla beside the LightGCNs of torch-geometric and RecBole, an hour
+	$(BIN)/python -m bench.full $(ARGS)
 
 lock: ## resolve constraints.txt anew from pyproject.toml
 	$(BIN)/uv pip compile -q --python-version 3.11 --extra dev pyproject.toml deploy/pins.txt --no-emit-package waypost --no-annotate -o constraints.txt

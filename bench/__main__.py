@@ -22,7 +22,7 @@ from bench.measures import Section
 from bench.progress import say
 from bench.table import render
 
-SECTIONS = ("extraction", "increments", "csr", "scale", "night", "propagation", "answering")
+SECTIONS = ("extraction", "increments", "csr", "scale", "night", "refresh", "propagation", "lastfm", "answering")
 RESULTS = Path(__file__).parent / "results.json"
 
 

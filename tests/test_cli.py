@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from waypost.cli import VERBS
-from waypost.commands import build_parser
+from waypost.cli import build_parser
 from waypost.settings import Settings
+from waypost.verbs import VERBS
 
 
 def waypost(*arguments: str, folder: Path, **environ: str) -> subprocess.CompletedProcess[str]:
@@ -104,6 +104,21 @@ def test_without_parts_a_verb_says_how_to_have_them(tmp_path: Path, verb: str) -
     assert done.returncode == 78
     assert "run `waypost local up` or set them" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--accept", "below-srved", "--reason", "why"], "there is no check below-srved; name some of collapsed, "),
+        (["--accept", "coverage"], "--accept wants a reason"),
+        (["--report", "nowhere/report.html"], "nowhere/report.html cannot be written"),
+    ],
+)
+def test_a_wrong_wish_is_told_before_the_night(tmp_path: Path, arguments: list[str], told: str) -> None:
+    nowhere = {"AWS_ENDPOINT_URL": "http://127.0.0.1:9", "AWS_REGION": "eu-west-1", "WAYPOST_BUCKET": "b"}
+    done = waypost("trainer", *arguments, folder=tmp_path, WAYPOST_POSTGRES_DSN="host=127.0.0.1 port=9", **nowhere)
+    assert done.returncode == 2
+    assert told in done.stderr.splitlines()[-1]
 
 
 def test_in_an_image_an_absent_switch_is_an_error(tmp_path: Path) -> None:

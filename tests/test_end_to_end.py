@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -19,6 +20,7 @@ import pytest
 
 INTERACTIONS = 6_000
 LONG_POST = -(2**63)
+NEW_POST = 2**62
 WAIT_SECONDS = 60.0  # for a part to come up; a limit of patience, not a measure
 
 pytestmark = pytest.mark.timeout(600)
@@ -222,3 +224,35 @@ def test_of_two_exporters_at_the_same_moment_one_is_served_and_the_other_says_su
     listing = [line.removeprefix("*").split()[0] for line in waypost("release", "list").splitlines()]
     assert listing == [str(version) for version in range(1, len(listing) + 1)]
     assert waypost("release", "log", "--limit", "1").split()[2] == "publish"
+
+
+def test_a_post_written_after_the_night_is_recommended_after_a_refresh(waypost: Waypost) -> None:
+    uses = Counter(tag for _, tag in rows(waypost, "post_tags"))
+    tag = min(uses, key=lambda tag: (uses[tag], tag))
+    name = next(name for number, name in rows(waypost, "tags") if number == tag)
+    write_today(waypost.folder / "today", tag)
+    waypost("load", "today")
+    released = waypost("refresh").strip()
+    assert json.loads(waypost("release", "show"))["release"] == released
+    user = known_users(waypost)[0]
+
+    def offered() -> list[int]:
+        answer = waypost.ask(user_id=user, k=100, tags={"any": [name]}, deadline_ms=2000)
+        return [item["post_id"] for item in answer["items"]] if answer["source"] == "graphsage" else []
+
+    eventually(lambda: NEW_POST in offered())
+    assert waypost("refresh") == ""  # nothing new since
+
+
+def write_today(folder: Path, tag: str) -> None:
+    """A graph directory of one post with that tag, which nobody has read."""
+    folder.mkdir()
+    files = {
+        "users": "user_id\tcreated_at\n",
+        "posts": f"post_id\tauthor_id\tcreated_at\ttitle\tbody\n{NEW_POST}\t\\N\t\\N\tA quiet beach by train\t\\N\n",
+        "tags": "tag_id\tname\n",
+        "post_tags": f"post_id\ttag_id\n{NEW_POST}\t{tag}\n",
+        "interactions": "user_id\tpost_id\tkind\tcreated_at\n",
+    }
+    for table, content in files.items():
+        (folder / f"{table}.tsv").write_text(content, encoding="utf-8")

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 SOURCE = Path(__file__).parents[1] / "src" / "waypost"
-DOOR = {"cli", "commands"}
+DOOR = {"cli", "verbs"}
 PROCESSES = {"trainer", "exporter", "gateway", "worker"}
 LOCAL = {"local"}  # the embedded stack: it may use nouns, nobody but the door may use it
 NOUNS = {"graph", "model", "release", "queueing", "objects"}

@@ -26,6 +26,10 @@ SWITCHES: dict[Part, str] = {
 # Kubernetes injects these for every Service of the namespace; one called waypost-gateway makes WAYPOST_GATEWAY_PORT.
 _SERVICE_LINK_NAME = re.compile(r".*(_SERVICE_HOST|_SERVICE_PORT.*|_PORT_\d+_.*)$")
 
+_BASELINES = "popularity, item-knn, implicit-als, content, gf-cf, ease"
+_BASELINE = "({})".format(_BASELINES.replace(", ", "|"))
+_BASELINE_LIST = rf"^{_BASELINE}(,{_BASELINE})*$"
+
 
 class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -34,7 +38,7 @@ class Settings(BaseModel):
     @classmethod
     def variables(cls) -> dict[str, str]:
         """Environment variable -> field."""
-        return {cls.prefix + name.upper(): name for name in cls.model_fields}
+        return {cls.prefix + _spelled(name): name for name in cls.model_fields}
 
     @classmethod
     def lines(cls) -> list[str]:
@@ -45,6 +49,11 @@ class Settings(BaseModel):
             default = "" if field.default is None else field.default
             described.append(f"{variable}={default}" + (f"  ({field.description})" if field.description else ""))
         return described
+
+
+def _spelled(field: str) -> str:
+    """As in the environment; a field called like a word of Python's ends with an underscore here."""
+    return field.rstrip("_").upper()
 
 
 class SharedSettings(Settings):
@@ -75,11 +84,25 @@ class TrainerSettings(Settings):
     seed: int = Field(1, ge=0, description="one seed and one thread give the same model, bit by bit")
     threads: int = Field(0, ge=0, description="0: all cores")
     device: str = Field("cpu", pattern=r"^(cpu|cuda(:\d+)?)$")
-    dim: int = Field(64, ge=8, le=512, description="width of every vector")
+    dim: int = Field(128, ge=8, le=512, description="width of every vector")
     layers: int = Field(3, ge=1, le=6, description="hops over the graph")
     epochs: int | None = Field(None, ge=1, description="absent: chosen from the number of edges")
+    continue_: Literal["auto", "never"] = Field(
+        "auto", description="auto: begin with the last checkpoint's weights where little changed; never: from scratch"
+    )
     holdout_share: float = Field(0.1, gt=0, lt=0.5, description="of the interactions, the last by time")
     holdout_users: int = Field(5_000, ge=1, description="at most this many holdout users are scored")
+    baselines: str = Field(
+        "popularity,item-knn,content",
+        pattern=_BASELINE_LIST,
+        description=f"judged beside the model, comma list of {_BASELINES}",
+    )
+    gating_baselines: str = Field(
+        "popularity", pattern=_BASELINE_LIST, description="a model below one of these is refused; they are judged too"
+    )
+    gate_min_coverage: float = Field(
+        0.02, ge=0, le=1, description="a model whose lists show less of what they could of the catalogue is refused"
+    )
     statement_timeout_seconds: float = Field(600, gt=0)
     connections: int = Field(2, ge=1, le=16, description="to Postgres at a time, sharing one snapshot")
     server_workers: int = Field(1, ge=0, le=16, description="parallel workers of Postgres for one query of ours")
@@ -285,7 +308,7 @@ def _problems(kind: type[Settings], environ: Mapping[str, str]) -> list[str]:
     try:
         kind.model_validate(_given(kind, environ))
     except ValidationError as error:
-        return [f"{kind.prefix}{str(e['loc'][0]).upper()}: {e['msg']}" for e in error.errors()]
+        return [f"{kind.prefix}{_spelled(str(e['loc'][0]))}: {e['msg']}" for e in error.errors()]
     return []
 
 

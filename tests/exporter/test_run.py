@@ -87,6 +87,15 @@ def test_the_manifest_says_what_the_release_was_made_for_and_from() -> None:
     assert facts["signature_version"] == SIGNATURE_VERSION
 
 
+def test_the_manifest_says_what_the_gate_said_and_what_an_operator_let_pass() -> None:
+    store, checkpoint = a_night()
+    passed = {"checks": ["coverage"], "reason": "a small shop", "by": "ann@host"}
+    gate = {"reason": "coverage: narrow (let pass)", "override": passed, "comparisons": [1]}
+    checkpoint = replace(checkpoint, metadata={**checkpoint.metadata, "gate": gate})
+    facts = build_release(3, "a run", checkpoint, read_graph_of(store, checkpoint), "26.07").facts
+    assert (facts["gate"], facts["gate_override"]) == ("coverage: narrow (let pass)", passed)
+
+
 @pytest.mark.parametrize("gone", ["tensors/one/", "tensors/one/tokens/"])
 def test_without_its_graph_or_its_tokens_a_checkpoint_is_not_exported(gone: str) -> None:
     store, checkpoint = a_night()

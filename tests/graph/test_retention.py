@@ -220,6 +220,23 @@ class TestWhatStays:
         assert named_by([cache.nights["n1"]]) <= left
         assert "tensors/n2/delta-0.safetensors" not in left
 
+    def test_baselines_go_with_their_graph_manifests_first_and_stay_with_one_that_is_kept_held_or_new(self) -> None:
+        cache = a_chain(60, 50, 40, 30)
+        cache.night("m0", 9)
+        cache.night("m1", 8)
+        for name, age in (("n0", 60), ("n1", 50), ("n2", 40), ("m1", 8), ("gone", 0.9), ("dead", 1.1)):
+            cache.add(f"baselines/{name}-0123/lists.safetensors", age)
+            cache.add(f"baselines/{name}-0123/manifest.json", age)
+        going = [removal.key for removal in plan(cache.found({"n1"}), KEEP, NOW) if removal.key[0] == "b"]
+        assert going == [
+            "baselines/dead-0123/manifest.json",
+            "baselines/n0-0123/manifest.json",
+            "baselines/n2-0123/manifest.json",
+            "baselines/dead-0123/lists.safetensors",
+            "baselines/n0-0123/lists.safetensors",
+            "baselines/n2-0123/lists.safetensors",
+        ]
+
     def test_accepted_reports_outlive_their_nights_and_others_do_not(self) -> None:
         cache = a_chain(60)
         cache.night("m0", 9)
@@ -263,6 +280,7 @@ class TestWhatStays:
     def test_what_lies_in_no_nights_folder_is_not_ours(self) -> None:
         cache = a_chain(60)
         cache.add("tensors/README", 60)
+        cache.add("baselines/README", 60)
         assert plan(cache.found(), KEEP, NOW) == []
 
     def test_each_removal_says_why(self) -> None:
@@ -308,6 +326,12 @@ class TestWhatTheBucketSays:
         a_checkpoint(object_store, "20260108T000000-x", b"cut {")
         assert read_held(object_store) == {"f3", "f4", "f5"}
 
+    def test_a_mornings_refreshes_do_not_push_the_nights_out(self, object_store: ObjectStore) -> None:
+        a_checkpoint(object_store, "20260101T000000-x", {"fingerprint": "night"})
+        for minute in range(KEPT_CHECKPOINTS + 2):
+            a_checkpoint(object_store, f"20260102T000{minute}00-x-refresh", {"fingerprint": f"r{minute}"})
+        assert read_held(object_store) == {"night", "r2", "r3", "r4"}
+
     def test_history_is_the_newest_accepted_reports(self) -> None:
         store = MemoryObjectStore()
         for day in range(10, 30):
@@ -318,6 +342,12 @@ class TestWhatTheBucketSays:
 
     def test_history_is_as_long_as_the_data_contract_looks_back(self) -> None:
         assert KEPT_REPORTS >= HISTORY_NIGHTS
+
+    def test_a_bundle_of_baselines_is_seen_and_is_no_night(self, object_store: ObjectStore) -> None:
+        put(object_store, "baselines/f-0123/manifest.json", {})
+        found = read_inventory(object_store)
+        assert [info.key for info in found.objects] == ["baselines/f-0123/manifest.json"]
+        assert not found.nights
 
     def test_manifests_are_read_and_unreadable_ones_are_known_as_such(self, object_store: ObjectStore) -> None:
         night = Night("good", DEFAULT, 18, NOW, {}, ())

@@ -2,7 +2,19 @@ import numpy as np
 import pytest
 
 from waypost.graph.tensors import csr_from_pairs
-from waypost.model.evaluation import choose_users, ndcg_at_k, rank_posts, recall_at_k, score_lists, top_k
+from waypost.model.evaluation import (
+    choose_users,
+    coverage,
+    exposure_of,
+    gini,
+    interval_95,
+    ndcg_at_k,
+    novelty_bits,
+    rank_posts,
+    recall_at_k,
+    score_lists,
+    top_k,
+)
 
 
 def test_recall_divides_by_the_number_of_test_posts_even_beyond_k() -> None:
@@ -58,3 +70,34 @@ def test_the_same_seed_chooses_the_same_users_among_those_with_a_test_post() -> 
     assert first.tolist() == second.tolist()
     assert len(first) == 10
     assert (first % 2 == 0).all()
+
+
+def test_exposure_counts_every_post_of_every_list_and_no_gap() -> None:
+    lists = np.array([[3, 1, -1], [3, -1, -1]], np.int32)
+    assert exposure_of(lists, 5).tolist() == [0, 1, 0, 2, 0]
+    assert coverage(exposure_of(lists, 5)) == 0.4
+    assert coverage(exposure_of(np.full((2, 3), -1, np.int32), 5)) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("exposure", "expected"),
+    [([4, 4, 4, 4], 0.0), ([0, 0, 0, 9], 0.75), ([1, 2], 1 / 6), ([0, 0, 0], 1.0), ([], 1.0), ([5], 0.0)],
+)
+def test_gini_goes_from_all_alike_to_one_takes_everything(exposure: list[int], expected: float) -> None:
+    assert gini(np.array(exposure)) == pytest.approx(expected)
+
+
+def test_novelty_is_the_mean_self_information_of_what_is_shown() -> None:
+    popularity = np.array(
+        [8, 4, 1, 0]
+    )  # of 8 users: 0, 1 and 3 bits, and the post that nobody has counts as one has it
+    assert novelty_bits(np.array([1, 1, 1, 1]), popularity, 8) == pytest.approx((0 + 1 + 3 + 3) / 4)
+    assert novelty_bits(np.array([3, 1, 0, 0]), popularity, 8) == pytest.approx(0.25)
+    assert novelty_bits(np.zeros(4), popularity, 8) == 0.0
+
+
+def test_the_interval_holds_the_true_mean_95_times_in_100() -> None:
+    choose = np.random.default_rng(0)
+    samples = choose.random((2_000, 200))
+    inside = [abs(sample.mean() - 0.5) <= interval_95(sample) for sample in samples]
+    assert np.mean(inside) == pytest.approx(0.95, abs=0.02)

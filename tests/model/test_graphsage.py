@@ -1,5 +1,7 @@
 """The model against dense matrices: slow, obvious, and written from the definition."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -7,11 +9,13 @@ from torch import Tensor
 from torch_geometric.nn import SAGEConv
 
 from tests.factories import some_tensors
-from waypost.graph.tensors import Csr, GraphTensors, csr_from_pairs
+from waypost.exporter.reference import reference_vector
+from waypost.graph.tensors import NO_TIME, Csr, GraphTensors, Interactions, csr_from_pairs
 from waypost.model.adjacency import to_adjacency
 from waypost.model.features import VOCABULARY_SIZE
 from waypost.model.graphsage import ALPHA, CONTENT, GraphSAGE, RelationConv, Warmth, to_graph
 from waypost.model.serving import user_vectors
+from waypost.model.signature import Row
 from waypost.model.tables import to_serving_tables
 
 DIM = 6
@@ -66,7 +70,6 @@ def _vectors_by_dense_matrices(model: GraphSAGE, tensors: GraphTensors) -> tuple
         "posts_of_user": symmetric,
         "users_of_post": symmetric.T,
         "posts_of_author": _mean(wrote),
-        "author_of_post": _mean(wrote.T),
         "posts_of_tag": _mean(tagged.T),
         "tags_of_post": _mean(tagged),
     }
@@ -80,7 +83,6 @@ def _vectors_by_dense_matrices(model: GraphSAGE, tensors: GraphTensors) -> tuple
         new_user = links["posts_of_user"] @ post
         new_user = new_user + links["posts_of_author"] @ post @ weight["posts_of_author"]
         new_post = links["users_of_post"] @ user
-        new_post = new_post + links["author_of_post"] @ user @ weight["author_of_post"]
         new_post = new_post + links["tags_of_post"] @ tag @ weight["tags_of_post"]
         tag = links["posts_of_tag"] @ post @ weight["posts_of_tag"]
         user, post = new_user, new_post
@@ -99,6 +101,51 @@ def test_the_tables_hold_what_the_layers_define(layers: int) -> None:
     served = user_vectors(tables, np.arange(tensors.num_users, dtype=np.int32))
     np.testing.assert_allclose(served[:, :DIM], user.numpy(), rtol=1e-4, atol=1e-4)
     np.testing.assert_allclose(tables.post_vector[:, :DIM], post.numpy(), rtol=1e-4, atol=1e-4)
+
+
+def with_read(tensors: GraphTensors, users: list[int], posts: list[int]) -> Interactions:
+    """The interactions, and each of these users with each of these posts."""
+    before = tensors.interactions
+    user = np.concatenate((before.user, np.repeat(users, len(posts)).astype(np.int32)))
+    post = np.concatenate((before.post, np.tile(posts, len(users)).astype(np.int32)))
+    both = Interactions(user, post, np.zeros(len(user), np.uint8), np.full(len(user), NO_TIME))
+    return both.take(np.lexsort((post, user)))
+
+
+@pytest.mark.parametrize("layers", [1, 2, 3])
+def test_recent_posts_at_serving_time_are_a_pass_of_the_user_layer_over_the_graph_with_these_edges(layers: int) -> None:
+    """The formula that is served against the last user layer on the enlarged graph; what posts say is the night's."""
+    tensors = a_world()
+    model = a_model(tensors, layers)
+    tables = to_serving_tables(model, tensors, tensors.interactions)
+    users = [0, 3, 7]  # the first has no history
+    read = set(tensors.interactions.post[np.isin(tensors.interactions.user, users)].tolist())
+    recent = [post for post in range(tensors.num_posts) if post not in read][:4]
+    now = to_graph(tensors, with_read(tensors, users, recent), VOCABULARY_SIZE)
+    with torch.no_grad():
+        night = model(to_graph(tensors, tensors.interactions, VOCABULARY_SIZE))
+        state = now.relations["posts_of_user"].sum_neighbours(night.message)
+        expected = (night.own + state * now.user_degree.clamp_min(1.0) ** -ALPHA).numpy()
+    for user in users:
+        served = reference_vector(tables, Row(user, recent_posts=recent))[:DIM]
+        np.testing.assert_allclose(served, expected[user], rtol=1e-4, atol=1e-5)
+        assert np.abs(served - reference_vector(tables, Row(user))[:DIM]).max() > 0.01
+
+
+def test_with_one_layer_that_is_the_whole_forward_pass() -> None:
+    """Where posts speak as loudly as before: how loud they are is counted at night."""
+    tensors = a_world()
+    model = a_model(tensors, layers=1)
+    tables = to_serving_tables(model, tensors, tensors.interactions)
+    night, recent = to_graph(tensors, tensors.interactions, VOCABULARY_SIZE), [1, 5, 9]
+    now = to_graph(tensors, with_read(tensors, [3, 7], recent), VOCABULARY_SIZE)
+    with torch.no_grad():
+        told = model(replace(now, post_degree=night.post_degree, typical_scale=night.typical_scale))
+        expected = told.own + told.state_sum * now.user_degree.clamp_min(1.0) ** -ALPHA
+    for user in (3, 7):
+        new = np.setdiff1d(recent, tensors.interactions.post[tensors.interactions.user == user])
+        served = reference_vector(tables, Row(user, recent_posts=new.tolist()))[:DIM]
+        np.testing.assert_allclose(served, expected[user].numpy(), rtol=1e-4, atol=1e-5)
 
 
 def test_a_users_state_is_the_sum_of_his_posts_messages() -> None:

@@ -22,6 +22,7 @@ from waypost.model.tokens import (
     digest_texts,
     load_tokenized,
     tokenized,
+    tokenized_by,
     training_sample,
 )
 from waypost.objects.bundle import save_bundle
@@ -203,6 +204,47 @@ def test_the_exporter_is_given_the_trainers_tokens() -> None:
     assert loaded.tokenizer_sha256 == trained.tokenizer_sha256
     assert_tokens_are_of(loaded, texts)
     assert load_tokenized(store, "four", posts_with(texts)) is None
+
+
+def test_a_given_tokenizer_is_kept_however_many_texts_are_new_to_it(caplog: pytest.LogCaptureFixture) -> None:
+    store = MemoryObjectStore()
+    first = tokenized(store, "one", posts_with(TEXTS))
+    texts = [*TEXTS[:50], *(f"Samarkand {i}" for i in range(70))]
+    caplog.set_level(logging.INFO)
+    again = tokenized_by(store, "two", posts_with(texts), first.tokenizer)
+    assert again.tokenizer == first.tokenizer
+    assert_tokens_are_of(again, texts)
+    [encoded] = [record for record in caplog.records if record.getMessage() == "texts encoded"]
+    assert (vars(encoded)["new"], vars(encoded)["known"]) == (70, 50)
+    kept = bodies(store)
+    assert_tokens_are_of(tokenized_by(store, "two", posts_with(texts), first.tokenizer), texts)
+    assert bodies(store) == kept
+    loaded = load_tokenized(store, "two", posts_with(texts))
+    assert loaded is not None
+    assert loaded.tokenizer == first.tokenizer
+
+
+def test_a_given_tokenizer_needs_no_kept_tokens_of_its_own_and_replaces_those_of_another() -> None:
+    store = MemoryObjectStore()
+    given = train_tokenizer(text.replace("train", "night boat") for text in TEXTS)
+    assert_tokens_are_of(tokenized_by(store, "one", posts_with(["", *TEXTS]), given), ["", *TEXTS])
+    store = MemoryObjectStore()
+    other = tokenized(store, "one", posts_with(TEXTS))
+    found = tokenized_by(store, "one", posts_with(TEXTS), given)
+    assert found.tokenizer == given != other.tokenizer
+    assert_tokens_are_of(found, TEXTS)
+    loaded = load_tokenized(store, "one", posts_with(TEXTS))
+    assert loaded is not None
+    assert loaded.tokenizer == given
+
+
+def test_a_night_after_refreshes_counts_what_they_met_as_new() -> None:
+    store = MemoryObjectStore()
+    first = tokenized(store, "one", posts_with(TEXTS))
+    texts = [*TEXTS, *(f"Samarkand {i}" for i in range(20))]
+    tokenized_by(store, "two", posts_with(texts), first.tokenizer)
+    assert facts_of(store, "two")["new_texts"] == 20
+    assert tokenized(store, "three", posts_with([*texts, "Khiva"])).tokenizer != first.tokenizer
 
 
 def test_posts_without_text_have_no_tokens() -> None:

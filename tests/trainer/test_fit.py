@@ -15,7 +15,6 @@ from waypost.model.serving import score_users
 from waypost.model.tables import to_serving_tables
 from waypost.settings import TrainerSettings
 from waypost.trainer.fit import BATCH, MIN_STEPS, fit, plan_steps
-from waypost.trainer.gate import decide
 from waypost.trainer.holdout import measure
 from waypost.trainer.split import split
 
@@ -89,10 +88,10 @@ def test_a_trained_model_taught_further_learns_new_interactions() -> None:
     tensors = two_tastes()
     cut = split(tensors, 0.2, seed=0)
     model = fit(tensors, cut.train, QUICK, seed=1)
-    before = model.post_id.clone()
+    before, recall = model.post_id.clone(), measure(model, tensors, cut, QUICK).model.recall.mean()
     again = fit(tensors, tensors.interactions, QUICK, seed=1, init=model)
     assert not torch.equal(again.post_id, before)
-    assert decide(measure(again, tensors, cut, QUICK)).accepted
+    assert measure(again, tensors, cut, QUICK).model.recall.mean() > 0.9 * recall
 
 
 def test_a_graph_without_interactions_text_or_tags_still_gives_a_finite_model() -> None:

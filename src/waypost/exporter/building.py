@@ -6,6 +6,7 @@ The exported model must answer as the eager one does, else there is no release.
 from __future__ import annotations
 
 import secrets
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -16,7 +17,7 @@ from waypost import __version__
 from waypost.errors import PipelineError
 from waypost.exporter.contents import ask_golden, build_lookups, golden_rows
 from waypost.exporter.onnx_graph import IR_VERSION, OPSET, to_onnx
-from waypost.exporter.publishing import Release
+from waypost.exporter.publishing import REFRESHED_FROM, Release
 from waypost.exporter.reference import reference_scores
 from waypost.model.checkpoint import Checkpoint
 from waypost.model.kinds import taught
@@ -32,6 +33,7 @@ from waypost.release.preflight import TARGETS
 from waypost.release.store import GOLDEN, LOOKUPS, MODEL, POPULAR, TOKENIZER, release_name
 
 SHOWN_SCORES = ("recall", "ndcg", "popularity_recall", "popularity_ndcg")  # of the holdout, beside each release
+SHOWN_OF_THE_GATE = {"gate": "reason", "gate_override": "override"}  # figures stay with the checkpoint
 EAGER_TOLERANCE = 1e-4  # relative; the exported model and the eager one sum fp32 in different orders
 
 
@@ -77,12 +79,21 @@ def require_equal(tables: ServingTables, rows: list[Row], asked: Golden) -> None
             )
 
 
+def _gate_facts(gate: object) -> dict[str, Any]:
+    """What an operator must know of the decision: what it said, and what was let pass, why and by whom."""
+    told = gate if isinstance(gate, Mapping) else {}
+    return {fact: told[name] for fact, name in SHOWN_OF_THE_GATE.items() if told.get(name)}
+
+
 def _facts(checkpoint: Checkpoint, graph: TokenizedGraph, target: str) -> dict[str, Any]:
     tensors, trained = graph.tensors, checkpoint.metadata
+    refresh = {REFRESHED_FROM: str(trained[REFRESHED_FROM])} if REFRESHED_FROM in trained else {}
     return {
+        **refresh,
         "made_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "fingerprint": str(trained["fingerprint"]),
         "scores": {name: trained["scores"][name] for name in SHOWN_SCORES},
+        **_gate_facts(trained.get("gate")),
         "signature_version": SIGNATURE_VERSION,
         "triton_target": target,
         "onnxruntime": TARGETS[target].onnxruntime,

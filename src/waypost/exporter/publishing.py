@@ -17,10 +17,11 @@ from waypost.release.audit import write_line
 from waypost.release.moves import point_to
 from waypost.release.pointer import HeldPointer, line_of, read_pointer
 from waypost.release.signing import SIGNING_KEY, SigningKey
-from waypost.release.store import publish
+from waypost.release.store import load_release_manifest, publish
 from waypost.release.sweeping import sweep_quietly
 
 logger = logging.getLogger(__name__)
+REFRESHED_FROM = "refreshed_from"  # among the facts of a refresh's release: the checkpoint that a training made
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,29 @@ def publish_and_point(
         )
         return
     try:
-        point_to(store, held, release.name, release.version, by, clock)
+        _point(store, held, release, by, clock)
     except Superseded as error:
         logger.warning("superseded", extra={"cause": str(error)})
         raise
+
+
+def _point(store: ObjectStore, held: HeldPointer | None, release: Release, by: str, clock: Clock) -> None:
+    """A night does not give way to a refresh of the release before, whose weights are a night older.
+
+    What came between the night's reading and the refresh's is the next refresh's work.
+    """
+    try:
+        point_to(store, held, release.name, release.version, by, clock)
+    except Superseded:
+        present = read_pointer(store)
+        if REFRESHED_FROM in release.facts or not _is_refresh(store, held, present):
+            raise
+        point_to(store, present, release.name, release.version, by, clock)
+
+
+def _is_refresh(store: ObjectStore, held: HeldPointer | None, present: HeldPointer | None) -> bool:
+    """Whether nothing but one refresh was published since `held` was read."""
+    if held is None or present is None or present.pointer.number != held.pointer.number + 1:
+        return False
+    published = present.pointer.how == "publish" and not present.pointer.pinned
+    return published and REFRESHED_FROM in load_release_manifest(store, present.pointer.release).facts

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from waypost.clock import SystemClock
-from waypost.errors import NoRelease
+from waypost.errors import NoRelease, Superseded
 from waypost.exporter.building import BuiltRelease, build_release
 from waypost.exporter.proving import require_target, scratch_triton
 from waypost.exporter.publishing import prepare, publish_and_point
@@ -25,6 +25,7 @@ from waypost.objects.bundle import MANIFEST, describe
 from waypost.objects.protocols import ObjectStore
 from waypost.objects.s3 import S3ObjectStore, s3_client
 from waypost.release.audit import whoami
+from waypost.release.pointer import HeldPointer
 from waypost.release.preflight import ScratchTriton, check_load, check_release, refuse
 from waypost.release.repository import assemble
 from waypost.release.signing import signing_key
@@ -43,8 +44,16 @@ class RepositoryWish:
     device: Device
 
 
-def run(settings: ExporterSettings, parts: Parts, checkpoint: str | None, wish: RepositoryWish | None) -> str:
+def run(
+    settings: ExporterSettings,
+    parts: Parts,
+    checkpoint: str | None,
+    wish: RepositoryWish | None,
+    instead_of: str | None = None,
+) -> str:
     """Publish a release of the checkpoint (the newest when None) and point to it; returns the release's id.
+
+    With `instead_of`, only while that release is served: a refresh must not take a newer night's place.
 
     Raises PreflightFailed, CorruptObject, NoRelease, StoreUnavailable, TritonUnavailable, SettingsError, and Superseded
     when somebody else moved the pointer meanwhile; whichever it is, what was served before is still served.
@@ -53,6 +62,7 @@ def run(settings: ExporterSettings, parts: Parts, checkpoint: str | None, wish: 
     key = signing_key(settings.signing_key_file, parts)
     store, clock, by = S3ObjectStore(s3_client(parts.s3), parts.bucket), SystemClock(), whoami()
     held = prepare(store, clock)
+    require_served(held, instead_of)
     name = read_checkpoint_name(store, checkpoint)
     trained = load_checkpoint(store, name)
     graph = read_graph_of(store, trained)
@@ -65,6 +75,13 @@ def run(settings: ExporterSettings, parts: Parts, checkpoint: str | None, wish: 
     with stage(logger, "release published", release=release.name, model_version=release.version):
         publish_and_point(store, held, release, key, by, clock)
     return release.name
+
+
+def require_served(held: HeldPointer | None, release: str | None) -> None:
+    """Raises Superseded when another release is served than the one that was named."""
+    present = held.pointer.release if held else None
+    if release not in (None, present):
+        raise Superseded(f"superseded: {present} is served, and no longer {release}, which was refreshed")
 
 
 def read_checkpoint_name(store: ObjectStore, wanted: str | None) -> str:

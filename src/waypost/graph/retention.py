@@ -1,7 +1,8 @@
 """Retention: which nights of the cache stay. A pure plan of what goes and why, and the thin edge that carries it out.
 
 What stays: the newest nights and the young ones; every object that a manifest names, under whichever night's folder it
-lies; the folders of the newest checkpoints, for the exporter; the data contract's last accepted reports.
+lies; the folders of the newest checkpoints, for the exporter; the data contract's last accepted reports; the baselines'
+lists of graphs that stay.
 
 The order makes it safe to be killed, and to run beside a night. Manifests go first; then the bucket is looked at again,
 and only what none of the manifests found then names goes. So a crash leaves whole nights and objects that nobody
@@ -35,6 +36,8 @@ GRACE_SECONDS = DAY_SECONDS  # no night lasts longer, or the next one would over
 KEPT_CHECKPOINTS = 3  # the newest is what the exporter takes; two more for `waypost exporter --checkpoint`
 KEPT_REPORTS = 7  # accepted ones: the data contract's history (trainer/contract.py)
 CHECKPOINTS, METADATA = "checkpoints", "metadata.json"
+REFRESHES = "-refresh"  # how checkpoints end that `waypost refresh` keeps every few minutes
+BASELINES = "baselines"  # the trainer's lists, a bundle `<fingerprint>-<digest>` each
 TOKENS = "tokens"  # a bundle inside a night's folder
 _REPORT = re.compile(r"contract-(\d{8}T\d{12}Z)\.json")
 
@@ -43,7 +46,7 @@ _REPORT = re.compile(r"contract-(\d{8}T\d{12}Z)\.json")
 class Inventory:
     """One look at the bucket."""
 
-    objects: tuple[ObjectInfo, ...]  # everything under tensors/
+    objects: tuple[ObjectInfo, ...]  # everything under tensors/ and baselines/
     nights: Mapping[str, Night | None]  # by fingerprint, wherever a manifest is; None: it cannot be read
     held: frozenset[str] = frozenset()  # fingerprints that the newest checkpoints were trained on
     reports: frozenset[str] = frozenset()  # keys of the data contract's history
@@ -99,7 +102,10 @@ def orphans(found: Inventory, now: float) -> list[Removal]:
 
 def _is_cared_for(key: str, found: Inventory) -> bool:
     """Whether it stays as long as its folder's night does, or is not ours to take."""
-    _, fingerprint, *inside = key.split("/")
+    prefix, fingerprint, *inside = key.split("/")
+    if prefix == BASELINES:
+        fingerprint = fingerprint.partition("-")[0]
+        return not inside or fingerprint in found.nights or fingerprint in found.held
     if not inside or inside == [MANIFEST] or fingerprint in found.held:
         return True
     if fingerprint not in found.nights:
@@ -154,7 +160,7 @@ def keep_tidy(store: ObjectStore, settings: CacheSettings, now: float) -> None:
 
 def read_inventory(store: ObjectStore) -> Inventory:
     """Raises StoreUnavailable: without a whole look nothing may go."""
-    objects = tuple(store.list(f"{PREFIX}/"))
+    objects = (*store.list(f"{PREFIX}/"), *store.list(f"{BASELINES}/"))
     fingerprints = [info.key.split("/")[1] for info in objects if is_night_manifest(info.key)]
     with ThreadPoolExecutor(CONCURRENT_TRANSFERS) as pool:
         nights = pool.map(partial(_read_night, store), fingerprints)
@@ -164,13 +170,22 @@ def read_inventory(store: ObjectStore) -> Inventory:
 
 def is_night_manifest(key: str) -> bool:
     """And not that of a bundle inside the night's folder."""
-    return key.count("/") == 2 and key.endswith(f"/{MANIFEST}")
+    return key.startswith(f"{PREFIX}/") and key.count("/") == 2 and key.endswith(f"/{MANIFEST}")
 
 
 def read_held(store: ObjectStore) -> frozenset[str]:
-    """The fingerprints of the newest checkpoints, without which they cannot be exported."""
+    """The fingerprints of the newest checkpoints, without which they cannot be exported.
+
+    Of nights and of refreshes each, or a morning's refreshes would push the night's own out.
+    """
     end = f"/{MANIFEST}"
     names = [info.key.removesuffix(end) for info in store.list(f"{CHECKPOINTS}/") if info.key.endswith(end)]
+    nights = [name for name in names if not name.endswith(REFRESHES)]
+    refreshes = [name for name in names if name.endswith(REFRESHES)]
+    return _held_by(store, nights) | _held_by(store, refreshes)
+
+
+def _held_by(store: ObjectStore, names: list[str]) -> frozenset[str]:
     found = (_fingerprint_of(store, name) for name in sorted(names, reverse=True))
     return frozenset(islice((fingerprint for fingerprint in found if fingerprint), KEPT_CHECKPOINTS))
 

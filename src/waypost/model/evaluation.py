@@ -1,5 +1,5 @@
 """How good ranked lists are: Recall@k and NDCG@k over the full catalogue, the definition that papers after LightGCN
-share.
+share; and how much of the catalogue they show.
 
 A user's list ranks every post but his own training posts. Recall@k = hits / |test|; NDCG@k has the ideal over min(k,
 |test|); both are means over the users with at least one test post. No torch here, so that lists of any origin can be
@@ -42,6 +42,32 @@ def mean(values: Float64Array) -> float:
 def interval_95(values: Float64Array) -> float:
     """Half the width of the 95 % interval of the mean, by the normal approximation."""
     return float(NORMAL_95 * values.std() / np.sqrt(len(values))) if len(values) else 0.0
+
+
+def coverage(exposure: NDArray[Any]) -> float:
+    """exposure [num_posts], how often each post of the catalogue is in a list -> the share that is in one at all."""
+    return float(np.count_nonzero(exposure) / max(len(exposure), 1))
+
+
+def gini(exposure: NDArray[Any]) -> float:
+    """As coverage. 0: every post of the catalogue is shown equally often; 1: one takes everything, or none is shown."""
+    shown = np.sort(exposure.astype(np.float64))
+    n, total = len(shown), shown.sum()
+    return float((2 * np.arange(1, n + 1) - n - 1) @ shown / (n * total)) if total else 1.0
+
+
+def novelty_bits(exposure: NDArray[Any], popularity: NDArray[Any], num_users: int) -> float:
+    """Mean self-information of a recommended post: -log2 of the share of training users who have it.
+
+    exposure, popularity [num_posts]; popularity counts users, and a post that nobody has counts as one that one has.
+    """
+    bits = -np.log2(np.maximum(popularity, 1) / max(num_users, 1))
+    return float((exposure * bits).sum() / max(exposure.sum(), 1))
+
+
+def exposure_of(lists: Int32Array, num_posts: int) -> NDArray[np.int64]:
+    """[num_posts] in how many of the lists [num_users, k] (-1: no post) each post is."""
+    return np.bincount(lists[lists >= 0], minlength=num_posts)
 
 
 def recall_at_k(hits: NDArray[Any], num_test: NDArray[Any]) -> Float64Array:

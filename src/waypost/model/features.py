@@ -16,7 +16,7 @@ from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_toke
 
 from waypost.graph.tensors import Csr
 
-VOCABULARY_SIZE = 8_000  # a travel site's working vocabulary; 8,000 rows of 64 floats are 2 MB in a release
+VOCABULARY_SIZE = 8_000  # a travel site's working vocabulary; 8,000 rows of 128 floats are 4 MB in a release
 MAX_TOKENS = 128  # per post: title and the first paragraph say what a post is about
 MAX_CHARACTERS = 4_000  # 128 word pieces never need more; a body of 1 MB costs no more than this
 MIN_TOKEN_COUNT = 2  # a word seen once says nothing about another post

@@ -1,11 +1,13 @@
 """Heterogeneous GraphSAGE on users, posts and tags: linear SAGEConv layers whose outputs are summed (jumping
 knowledge).
 
-Relations: user-post, author-post, post-tag and their reverses. A post's input is an id embedding (where it was
-interacted with) plus what exists for every post: the means of its tags' and tokens' embeddings; a user's input is an
-id embedding. There is no activation between layers, which costs nothing in ranking quality on interaction graphs and
-buys exact serving: a user's last layer is a fixed vector plus a scaled sum of one message per post (see
-`serving.py`). The module knows graphs as adjacencies and nothing of training.
+Relations: user-post and post-tag with their reverses, and from an author's posts to the author. Not the other way: most
+authors wrote a single post, so an author's vector stood in for the id of a post that was to do without one, and content
+learned nothing (docs/experiments.md). A post's input is an id embedding (where it was interacted with) plus what exists
+for every post: the means of its tags' and tokens' embeddings; a user's input is an id embedding. There is no activation
+between layers, which costs nothing in ranking quality on interaction graphs and buys exact serving: a user's last layer
+is a fixed vector plus a scaled sum of one message per post (see `serving.py`). The module knows graphs as adjacencies
+and nothing of training.
 """
 
 from __future__ import annotations
@@ -29,7 +31,7 @@ with warnings.catch_warnings():
 ALPHA = 0.5  # user-post: symmetric normalisation, as in graph convolutions
 MEAN = 1.0  # the content relations take plain means
 INTERACTIONS = ("posts_of_user", "users_of_post")  # these pass vectors on as they are
-CONTENT = ("posts_of_author", "author_of_post", "posts_of_tag", "tags_of_post")  # these learn a matrix per layer
+CONTENT = ("posts_of_author", "posts_of_tag", "tags_of_post")  # these learn a matrix per layer
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,7 +91,6 @@ def _relations(tensors: GraphTensors, posts_of_user: Csr) -> dict[str, Adjacency
     if len(written):
         posts_of_author = csr_from_pairs(tensors.post_author[written], written, tensors.num_users)
         relations["posts_of_author"] = to_adjacency(posts_of_author, tensors.num_posts, MEAN)
-        relations["author_of_post"] = relations["posts_of_author"].transposed(MEAN)
     if len(tensors.post_tags.indices):
         relations["tags_of_post"] = to_adjacency(tensors.post_tags, tensors.num_tags, MEAN)
         relations["posts_of_tag"] = relations["tags_of_post"].transposed(MEAN)
@@ -229,8 +230,7 @@ class GraphSAGE(nn.Module):
         from_users = self._pass(layer, "users_of_post", graph, below.user)
         if from_users is not None:
             from_users = from_users * warmth.posts
-        from_author = self._pass(layer, "author_of_post", graph, below.user)
-        post = _sum([from_users, from_author, self._pass(layer, "tags_of_post", graph, below.tag)])
+        post = _sum([from_users, self._pass(layer, "tags_of_post", graph, below.tag)])
         if last:
             return Hidden(None, authored, post, None)
         user = _sum([self._pass(layer, "posts_of_user", graph, below.post), authored])

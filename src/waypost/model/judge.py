@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import gzip
 import lzma
-import math
 import sys
 from collections import Counter
 from collections.abc import Iterator
@@ -21,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from waypost.errors import DataContractRefused, UsageError
-from waypost.model.evaluation import Float64Array, interval_95, mean, ndcg_at_k, recall_at_k
+from waypost.model.evaluation import Float64Array, gini, interval_95, mean, ndcg_at_k, novelty_bits, recall_at_k
 
 Missing = Literal["zero", "skip", "error"]
 Seen = Literal["error", "strip", "keep"]
@@ -119,6 +118,7 @@ def _figures(tally: _Tally, train: dict[str, set[str]], num_posts: int, k: int) 
     hits = np.array(tally.hits, bool).reshape(-1, k)
     num_test = np.array(tally.num_test, np.int64)
     recall, ndcg = recall_at_k(hits, num_test), ndcg_at_k(hits, num_test)
+    exposure, popularity = _exposure(tally, train, num_posts)
     any_hit = np.asarray(hits.any(axis=1))
     return {
         "k": k,
@@ -133,8 +133,8 @@ def _figures(tally: _Tally, train: dict[str, set[str]], num_posts: int, k: int) 
         f"hit_rate@{k}": mean(any_hit.astype(np.float64)),
         f"mrr@{k}": mean(np.where(any_hit, 1.0 / (hits.argmax(axis=1) + 1), 0.0)),
         f"coverage@{k}": len(tally.exposure) / max(num_posts, 1),
-        "gini_exposure": _gini(tally.exposure, num_posts),
-        "novelty_bits": _novelty(tally.exposure, train),
+        "gini_exposure": gini(exposure),
+        "novelty_bits": novelty_bits(exposure, popularity, len(train)),
         "users_without_list": tally.missing,
         "short_lists": tally.short,
         "train_items_recommended": tally.seen,
@@ -142,21 +142,12 @@ def _figures(tally: _Tally, train: dict[str, set[str]], num_posts: int, k: int) 
     }
 
 
-def _gini(exposure: Counter[str], num_posts: int) -> float:
-    """0: every post of the catalogue is shown equally often; 1: one post takes everything."""
-    shown: Float64Array = np.zeros(max(num_posts, len(exposure)))
-    shown[: len(exposure)] = list(exposure.values())
-    shown.sort()
-    n, total = len(shown), shown.sum()
-    return float((2 * np.arange(1, n + 1) - n - 1) @ shown / (n * total)) if total else 1.0
-
-
-def _novelty(exposure: Counter[str], train: dict[str, set[str]]) -> float:
-    """Mean self-information of a recommended post in bits: -log2 of the share of training users who have it."""
+def _exposure(tally: _Tally, train: dict[str, set[str]], num_posts: int) -> tuple[Float64Array, Float64Array]:
+    """[num_posts] how often each post is in a list, and how many training users have it; posts never shown are 0, 0."""
     popularity = Counter(post for posts in train.values() for post in posts)
-    users = max(1, len(train))
-    bits = sum(n * -math.log2(max(popularity[post], 1) / users) for post, n in exposure.items())
-    return bits / max(1, exposure.total())
+    shown = np.zeros((2, max(num_posts, len(tally.exposure))))
+    shown[:, : len(tally.exposure)] = [list(tally.exposure.values()), [popularity[post] for post in tally.exposure]]
+    return shown[0], shown[1]
 
 
 def read_sets(path: Path, form: Format) -> dict[str, set[str]]:

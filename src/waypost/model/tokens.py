@@ -20,8 +20,8 @@ from safetensors import SafetensorError
 from safetensors import numpy as safetensors
 
 from waypost.errors import CorruptObject
-from waypost.graph.tensors import Csr, GraphTensors, Int64Array
-from waypost.graph.texts import Texts
+from waypost.graph.tensors import Csr, GraphTensors, Int64Array, no_entries
+from waypost.graph.texts import Texts, no_texts
 from waypost.logs import stage
 from waypost.model.features import VOCABULARY_SIZE, encode_texts, train_tokenizer
 from waypost.objects.bundle import MANIFEST, REMEDY, load_files, load_manifest, save_bundle
@@ -74,10 +74,33 @@ def tokenized(store: ObjectStore, fingerprint: str, tensors: GraphTensors) -> To
     return kept.of(tensors)
 
 
+def tokenized_by(store: ObjectStore, fingerprint: str, tensors: GraphTensors, tokenizer: str) -> TokenizedGraph:
+    """The tensors with this tokenizer's tokens, whatever share of the texts is new to it; kept under the fingerprint.
+
+    What is kept there by another tokenizer is replaced. Raises StoreUnavailable.
+    """
+    digests = digest_texts(tensors.post_texts)
+    kept = _load(store, fingerprint, digests)
+    if kept is None or kept.tokenizer != tokenizer:
+        before = _load_newest(store, without=fingerprint)
+        if before is None or before.tokenizer != tokenizer or not len(before.digests):
+            before = _no_tokens(tokenizer)
+        kept = _made_with(before, tensors.post_texts, digests)
+        with stage(logger, "tokens kept", fingerprint=fingerprint):
+            _save(store, fingerprint, kept)
+    return kept.of(tensors)
+
+
 def load_tokenized(store: ObjectStore, fingerprint: str, tensors: GraphTensors) -> TokenizedGraph | None:
     """The tensors with the tokens kept under this fingerprint; None if they are gone, not whole, or of other texts."""
     kept = _load(store, fingerprint, digest_texts(tensors.post_texts))
     return kept.of(tensors) if kept else None
+
+
+def remove_tokens(store: ObjectStore, fingerprint: str) -> None:
+    """Those kept under the fingerprint, the manifest first. Raises StoreUnavailable."""
+    store.delete([f"{_prefix(fingerprint)}/{MANIFEST}"])
+    store.delete([info.key for info in store.list(f"{_prefix(fingerprint)}/")])
 
 
 def digest_texts(texts: Texts) -> UInt64Array:
@@ -91,13 +114,29 @@ def digest_texts(texts: Texts) -> UInt64Array:
 def _make(texts: Texts, digests: UInt64Array, before: _Tokens | None) -> _Tokens:
     if before is None or not len(before.digests):
         return _train(texts, digests)
-    row, known = _find(before.digests, digests)
-    has_text = texts.lengths > 0
-    is_new = has_text & (before.is_new[row] | ~known)
-    if is_new.sum() > MAX_NEW_SHARE * has_text.sum():
+    is_new = _found_in(before, texts, digests)[2]
+    if is_new.sum() > MAX_NEW_SHARE * (texts.lengths > 0).sum():
         return _train(texts, digests)
+    return _made_with(before, texts, digests)
+
+
+def _found_in(before: _Tokens, texts: Texts, digests: UInt64Array) -> tuple[Int64Array, BoolArray, BoolArray]:
+    """Of each text: its row before (else some row), whether it is known, whether it is new since the training."""
+    row, known = _find(before.digests, digests)
+    return row, known, (texts.lengths > 0) & (before.is_new[row] | ~known)
+
+
+def _made_with(before: _Tokens, texts: Texts, digests: UInt64Array) -> _Tokens:
+    """By the tokenizer of `before`, which has one text at least; only new texts are encoded."""
+    row, known, is_new = _found_in(before, texts, digests)
     tokens = _bring_up_to_date(before, texts, row, known)
     return _Tokens(before.tokenizer, before.trained_texts, tokens, digests, is_new)
+
+
+def _no_tokens(tokenizer: str) -> _Tokens:
+    """Of a tokenizer of which nothing but itself is left: it knows the empty text."""
+    digests = digest_texts(no_texts(1))
+    return _Tokens(tokenizer, 0, no_entries(1), digests, np.zeros(1, bool))
 
 
 def _train(texts: Texts, digests: UInt64Array) -> _Tokens:

@@ -32,6 +32,7 @@ class Answerer:
     lookups: Lookups
     tokenizer: Tokenizer
     infer: Infer
+    only_posts: NDArray[np.int32] | None = None  # [n] rows, ascending: no others are ranked; None: every post
 
     def answer(self, questions: Sequence[Question], stages: StageTimer) -> list[Answer]:
         """One answer per question, in order. Raises what `infer` raises (TritonUnavailable)."""
@@ -78,16 +79,25 @@ class Answerer:
         )
 
     def _filter(self, question: Question, blocked: list[NDArray[np.int32]]) -> tuple[bool, NDArray[np.int32]]:
-        """A tag filter as the shorter of two lists: the posts it allows, or those it adds to `blocked`."""
+        """What may be ranked as the shorter of two lists: the posts allowed, or those added to `blocked`."""
         nothing = np.zeros(0, np.int32)
-        if not question.tags:
+        allowed = self._allowed(question)
+        if allowed is None:
             return False, nothing
-        allowed = self.lookups.allowed_posts(question.tags)
         num_posts = self.lookups.sizes.num_posts
         if 2 * len(allowed) <= num_posts:
             return True, allowed
         blocked.append(np.setdiff1d(np.arange(num_posts, dtype=np.int32), allowed, assume_unique=True))
         return False, nothing
+
+    def _allowed(self, question: Question) -> NDArray[np.int32] | None:
+        """Rows that pass the tag filter and are among `only_posts`, ascending; None where neither is given."""
+        if not question.tags:
+            return self.only_posts
+        allowed = self.lookups.allowed_posts(question.tags)
+        if self.only_posts is None:
+            return allowed
+        return np.intersect1d(allowed, self.only_posts, assume_unique=True)
 
     def _profile(self, question: Question, user: int, recent: NDArray[np.int32]) -> list[int]:
         """Wanted tags stand for the taste of a user who has shown none."""

@@ -19,31 +19,32 @@ import torch
 from torch import Tensor
 
 from waypost.graph.tensors import NO_TIME, GraphTensors, Interactions
-from waypost.logs import Progress, stage
+from waypost.logs import stage
 from waypost.model.ageing import fit_age_curve, post_birth
 from waypost.model.features import VOCABULARY_SIZE
 from waypost.model.graphsage import ALPHA, Embeddings, Graph, GraphSAGE, Warmth, everything_warm, to_graph
 from waypost.model.kinds import weigh_pairs
-from waypost.model.loss import sampled_softmax
+from waypost.model.loss import Batch, batch_loss
 from waypost.settings import TrainerSettings
-from waypost.trainer.spectral import spectral_embeddings
+from waypost.trainer.loop import UNKEPT, Curve, StateKeeper, TrainingState, train
+from waypost.trainer.spectral import content_embeddings, spectral_embeddings
 
 logger = logging.getLogger(__name__)
 
 BATCH = 8_192  # pairs a step at most; the pass over the graph costs the same for any batch
 MIN_BATCH = 256  # small graphs draw a quarter of their pairs, so that they train in seconds
-NEGATIVES = 1_024  # shared by the batch
+NEGATIVES = 2_048  # shared by the batch; more of them sharpen the top of the lists
 LEARNING_RATE = 0.01
-L2 = 0.04  # on the batch's user and post vectors; see docs/experiments.md
+L2 = 0.07  # on the batch's user and post vectors; see docs/experiments.md
 WARM_UP_STEPS = 50
-DECAY_SHARE = 0.4  # of the steps, at the end, over which the learning rate falls to zero
+DECAY_SHARE = 0.9  # of the steps, at the end, over which the learning rate falls to zero
 COLD_POSTS = 0.15  # of the posts in a step, where posts have content
-COLD_USERS = 0.1  # of the users in a step
-PASSES = 14  # over all pairs, when there is time for them
+COLD_USERS = 0.3  # of the users in a step: they learn to be the sum of their posts
+PASSES = 18  # over all pairs, when there is time for them
 MIN_STEPS = 300  # small graphs take more passes: so many steps the start needs to settle
-# What a step takes on two cores with three layers: estimates for the default number of steps, no clock is read.
-BUDGET_SECONDS = 150.0
-SECONDS_PER_STEP, SECONDS_PER_EDGE, SECONDS_PER_NODE = 0.02, 30e-9, 0.45e-6
+# What a step takes on two cores with three layers of 128: estimates for the default number of steps, no clock is read.
+BUDGET_SECONDS = 300.0
+SECONDS_PER_STEP, SECONDS_PER_EDGE, SECONDS_PER_NODE = 0.05, 60e-9, 0.7e-6
 CONTINUED_SHARE = 0.15  # of the steps, when a trained model learns the held-out interactions too
 CONTINUED_LEARNING_RATE = 0.003
 
@@ -59,6 +60,12 @@ class _Examples:
     offset: Tensor  # [num_posts] log of the attention a post of its age could expect
 
 
+@dataclass(frozen=True, eq=False)
+class Fitted:
+    model: GraphSAGE  # on the CPU
+    curve: Curve  # of losses; empty when there was nothing to learn
+
+
 def fit(
     tensors: GraphTensors,
     interactions: Interactions,
@@ -66,9 +73,23 @@ def fit(
     seed: int,
     init: GraphSAGE | None = None,
 ) -> GraphSAGE:
+    """The model alone of `fit_with_curve`."""
+    return fit_with_curve(tensors, interactions, settings, seed, init).model
+
+
+def fit_with_curve(
+    tensors: GraphTensors,
+    interactions: Interactions,
+    settings: TrainerSettings,
+    seed: int,
+    init: GraphSAGE | None = None,
+    share: float = CONTINUED_SHARE,
+    keeper: StateKeeper = UNKEPT,
+) -> Fitted:
     """A model of these interactions, all of kinds with a weight (see `taught`).
 
-    With `init`, that model taught further: same tensors, more interactions.
+    With `init`, that model taught further, for `share` of the steps: same tensors, other interactions. With a keeper,
+    a training that was killed goes on where it kept its state last.
     """
     graph = to_graph(tensors, interactions, VOCABULARY_SIZE)
     model = init or start_model(tensors, graph, settings, seed)
@@ -76,11 +97,12 @@ def fit(
     steps = plan_steps(graph, settings.epochs)
     rate = LEARNING_RATE
     if init is not None:
-        steps, rate = max(1, round(steps * CONTINUED_SHARE)), CONTINUED_LEARNING_RATE
+        steps, rate = max(1, round(steps * share)), CONTINUED_LEARNING_RATE
+    curve: Curve = []
     if len(examples.user):
         with prepared_torch(settings), stage(logger, "model trained", steps=steps, pairs=len(examples.user)):
-            _train(model.to(settings.device), graph, examples, steps, rate, settings.device, seed)
-    return model.to("cpu")
+            curve = _train(model.to(settings.device), graph, examples, steps, rate, settings.device, seed, keeper)
+    return Fitted(model.to("cpu"), curve)
 
 
 def batch_size(num_pairs: int) -> int:
@@ -105,6 +127,9 @@ def start_model(tensors: GraphTensors, graph: Graph, settings: TrainerSettings, 
         user, post = spectral_embeddings(graph, settings.dim, seed)
         model.user_id.copy_(user)
         model.post_id.copy_(post)
+        token, tag = content_embeddings(graph, settings.dim, seed)
+        model.token[: len(token)].copy_(token)
+        model.tag.copy_(tag)
     return model
 
 
@@ -150,20 +175,23 @@ def training_offsets(tensors: GraphTensors, interactions: Interactions) -> np.nd
 
 
 def _train(
-    model: GraphSAGE, graph: Graph, examples: _Examples, steps: int, rate: float, device: str, seed: int
-) -> None:
-    graph = graph.to(device)
-    generator = torch.Generator().manual_seed(seed)
+    model: GraphSAGE,
+    graph: Graph,
+    examples: _Examples,
+    steps: int,
+    rate: float,
+    device: str,
+    seed: int,
+    keeper: StateKeeper,
+) -> Curve:
+    on_device = graph.to(device)
     optimiser = torch.optim.Adam(model.parameters(), lr=rate, fused=True)
-    progress = Progress(logger, "training", "steps", steps)
-    for step in range(steps):
-        for group in optimiser.param_groups:
-            group["lr"] = rate * _schedule(step, steps)
-        loss = _step_loss(model, graph, examples, device, generator)
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimiser.step()
-        progress.advance(1, loss=round(loss.item(), 4))
+    state = TrainingState(model, optimiser, torch.Generator().manual_seed(seed))
+
+    def step_loss(model: GraphSAGE, step: int, generator: torch.Generator) -> Tensor:
+        return _step_loss(model, on_device, examples, device, generator)
+
+    return train(state, step_loss, lambda step: _schedule(step, steps), steps, keeper)
 
 
 def _schedule(step: int, steps: int) -> float:
@@ -172,26 +200,26 @@ def _schedule(step: int, steps: int) -> float:
 
 
 def _step_loss(model: GraphSAGE, graph: Graph, examples: _Examples, device: str, generator: torch.Generator) -> Tensor:
+    batch = _draw(graph, examples, device, generator)
+    embeddings: Embeddings = model(graph, _warmth(graph, generator), torch.bfloat16)
+    return batch_loss(embeddings, batch, L2)
+
+
+def _draw(graph: Graph, examples: _Examples, device: str, generator: torch.Generator) -> Batch:
+    """Pairs at random; each user's state is without the pair's own post, as if he had not met it yet."""
     rows = torch.randint(len(examples.user), (batch_size(len(examples.user)),), generator=generator)
     drawn = torch.randint(len(examples.candidates), (NEGATIVES,), generator=generator)
-    user, post, weight = (column[rows].to(device) for column in (examples.user, examples.post, examples.weight))
-    negative = examples.candidates[drawn].to(device)
-    embeddings: Embeddings = model(graph, _warmth(graph, generator), torch.bfloat16)
-    users = _users_without(embeddings, graph, user, post)
-    posts = embeddings.post.float()  # before rows are picked, so that a popular post's gradients add up in float32
-    positives = posts[post]
-    offset = examples.offset.to(device)
-    loss = sampled_softmax(users, positives, posts[negative], offset[post], offset[negative], weight)
-    penalty: Tensor = (weight * users.pow(2).sum(1)).mean() + (weight * positives.pow(2).sum(1)).mean()
-    return loss + L2 / 2 * penalty
-
-
-def _users_without(embeddings: Embeddings, graph: Graph, user: Tensor, post: Tensor) -> Tensor:
-    """[batch, dim] the vectors that these users would have had before they met these posts."""
-    others = (graph.user_degree[user] - 1.0).clamp_min(1.0)
-    state = embeddings.state_sum.float()[user] - embeddings.message.float()[post]
-    users: Tensor = embeddings.own.float()[user] + state * others**-ALPHA
-    return users
+    user, post, negative = examples.user[rows], examples.post[rows], examples.candidates[drawn]
+    others = (graph.user_degree[user.to(device)] - 1.0).clamp_min(1.0)
+    return Batch(
+        user=user.to(device),
+        post=post.to(device),
+        state_scale=others**-ALPHA,
+        post_offset=examples.offset[post].to(device),
+        weight=examples.weight[rows].to(device),
+        negative=negative.to(device),
+        negative_offset=examples.offset[negative].to(device),
+    )
 
 
 def _warmth(graph: Graph, generator: torch.Generator) -> Warmth:
