@@ -165,7 +165,7 @@ def a_night(
     graph = a_graph()
     mapping = replace(DEFAULT, weights=(("view", 1.0),))
     save_base(store, Night("one", mapping, 18, 0.0, {}, ()), a_state(graph.tensors), digests={})
-    facts = history_facts(SETTINGS, a_cut(graph), Start(None, past or Lineage(), ""))
+    facts = history_facts(SETTINGS, a_cut(graph), Start(None, None, past or Lineage(), ""))
     metadata = {"fingerprint": "one", **facts, **changes}
     model, blind = a_model(graph.tensors), a_model(graph.tensors, seed=1)
     save_checkpoint(store, name, WholeCheckpoint(model, metadata, blind, nodes_of(graph.tensors), graph.tokenizer))
@@ -181,12 +181,16 @@ def chosen(store: MemoryObjectStore, settings: TrainerSettings = SETTINGS, cut: 
     return choose_start(store, settings, graph, cut or a_cut(graph))
 
 
-def test_a_night_begins_with_the_blind_weights_of_the_night_before() -> None:
+def test_a_night_begins_with_the_weights_of_the_night_before_each_model_with_its_own() -> None:
     store = MemoryObjectStore()
     a_night(store)
     start = chosen(store)
-    assert start.model is not None
-    assert torch.equal(start.model.post_id, load_whole_checkpoint(store, "20260101-a").blind.post_id)
+    before = load_whole_checkpoint(store, "20260101-a")
+    assert start.blind is not None
+    assert start.kept is not None
+    assert torch.equal(start.blind.post_id, before.blind.post_id)
+    assert torch.equal(start.kept.post_id, before.model.post_id)
+    assert not torch.equal(before.model.post_id, before.blind.post_id)
     assert start.lineage == Lineage(1, 0.0, "20260101-a")
     assert start.name == "20260101-a"
 
@@ -197,7 +201,7 @@ def test_what_changed_adds_up_until_a_training_from_scratch() -> None:
     assert chosen(store).lineage.nights == 4
     a_night(store, "20260102-b", past=Lineage(3, MAX_CHANGED + 0.01, "x"))
     start = chosen(store)
-    assert (start.model, start.lineage) == (None, Lineage())
+    assert (start.blind, start.kept, start.lineage) == (None, None, Lineage())
     assert start.reason == "11.0% of the pairs changed since the last training from scratch"
 
 
@@ -206,7 +210,7 @@ def test_much_that_changed_since_the_last_night_is_learned_from_scratch() -> Non
     graph = a_night(store)
     many = replace(graph.tensors, interactions=graph.tensors.interactions.take(np.arange(60) % 5 > 0))
     start = choose_start(store, SETTINGS, a_graph(many), a_cut(graph))
-    assert start.model is None
+    assert start.blind is None
     assert "of the pairs changed" in start.reason
 
 
@@ -234,7 +238,7 @@ def test_another_model_is_trained_from_scratch(change: dict[str, object], reason
 def test_settings_that_change_no_feature_do_not_stop_it() -> None:
     store = MemoryObjectStore()
     a_night(store)
-    assert chosen(store, SETTINGS.model_copy(update={"seed": 9, "epochs": 3, "connections": 5})).model is not None
+    assert chosen(store, SETTINGS.model_copy(update={"seed": 9, "epochs": 3, "connections": 5})).blind is not None
 
 
 def test_weights_that_have_learned_some_of_tonights_holdout_are_no_start() -> None:
@@ -243,7 +247,7 @@ def test_weights_that_have_learned_some_of_tonights_holdout_are_no_start() -> No
     cut = a_cut(graph)
     assert cut.temporal
     earlier, later = (replace(cut, boundary=cut.boundary + step) for step in (-1, 1))
-    assert chosen(store, cut=later).model is not None
+    assert chosen(store, cut=later).blind is not None
     assert chosen(store, cut=earlier).reason == "the last checkpoint has learned some of tonight's holdout"
 
 
@@ -252,9 +256,9 @@ def test_without_times_another_hash_is_another_holdout(changed: dict[str, object
     store = MemoryObjectStore()
     graph = a_night(store)
     untimed = replace(a_cut(graph), temporal=False, boundary=0)
-    facts = history_facts(SETTINGS, untimed, Start(None, Lineage(), ""))
+    facts = history_facts(SETTINGS, untimed, Start(None, None, Lineage(), ""))
     a_night(store, "20260102-b", **facts)
-    assert chosen(store, cut=untimed).model is not None
+    assert chosen(store, cut=untimed).blind is not None
     assert chosen(store, cut=a_cut(graph)).reason == "the holdout is cut in another way than the last checkpoint's"
     other = chosen(store, SETTINGS.model_copy(update=changed), untimed)
     assert other.reason == "the holdout is cut in another way than the last checkpoint's"

@@ -1,8 +1,8 @@
 """Whether tonight's training begins with the last checkpoint's weights, and with which.
 
-A night of which little changed since needs a fraction of the steps. It begins with the *blind* weights, which never saw
-what was that night's holdout, and only where none of tonight's holdout lies before that night's boundary: else a model
-would be judged on what it has learned.
+A night of which little changed since needs a fraction of the steps. The judged model begins with the *blind* weights,
+which never saw what was that night's holdout, and only where none of tonight's holdout lies before that night's
+boundary: else a model would be judged on what it has learned. The kept one begins with the kept one's.
 
 The policy (`auto`): same features and settings, same version of the code; at most MAX_CHANGED of the pairs came or went
 since a training from scratch, added up over the nights between; and at most MAX_NIGHTS in a row. What continuing
@@ -27,7 +27,7 @@ from waypost.graph.store import load_tensors
 from waypost.graph.tensors import GraphTensors, pair_key
 from waypost.model.checkpoint import WholeCheckpoint, list_checkpoints, load_metadata, load_whole_checkpoint
 from waypost.model.graphsage import GraphSAGE
-from waypost.model.inheriting import inherit, rows_before
+from waypost.model.inheriting import Rows, inherit, rows_before
 from waypost.model.kinds import taught
 from waypost.model.nodes import nodes_of, rows_in
 from waypost.model.tokens import TokenizedGraph
@@ -56,7 +56,8 @@ class Lineage:
 class Start:
     """What tonight's training begins with."""
 
-    model: GraphSAGE | None  # of tonight's rows; None: from scratch
+    blind: GraphSAGE | None  # of tonight's rows; None: from scratch
+    kept: GraphSAGE | None  # the same for the model that learns the holdout too; it may have seen all of yesterday
     lineage: Lineage
     reason: str
 
@@ -87,10 +88,10 @@ def choose_start(store: ObjectStore, settings: TrainerSettings, graph: Tokenized
     try:
         start = _continued(store, settings, graph, cut)
     except _NoStart as why_not:
-        start = Start(None, Lineage(), str(why_not))
+        start = Start(None, None, Lineage(), str(why_not))
     except CorruptObject as error:
         logger.warning("checkpoint refused as a start", extra={"cause": str(error)})
-        start = Start(None, Lineage(), "the last checkpoint cannot be read")
+        start = Start(None, None, Lineage(), "the last checkpoint cannot be read")
     fields = {"from": start.name or "scratch", "cause": start.reason, "nights": start.lineage.nights}
     logger.info("start chosen", extra=fields)
     return start
@@ -114,8 +115,10 @@ def _continued(store: ObjectStore, settings: TrainerSettings, graph: TokenizedGr
     together = before.changed_share + changed
     if together > MAX_CHANGED:
         raise _NoStart(f"{together:.1%} of the pairs changed since the last training from scratch")
+    rows = _rows_before(checkpoint, graph)
     return Start(
-        inherit_blind(checkpoint, graph),
+        inherit(checkpoint.blind, rows),
+        inherit(checkpoint.model, rows),
         Lineage(before.nights + 1, together, name),
         f"{changed:.2%} of the pairs changed since, {together:.2%} since the last training from scratch",
     )
@@ -123,10 +126,12 @@ def _continued(store: ObjectStore, settings: TrainerSettings, graph: TokenizedGr
 
 def inherit_blind(checkpoint: WholeCheckpoint, graph: TokenizedGraph) -> GraphSAGE:
     """The checkpoint's blind weights for this graph's rows. Raises CorruptObject."""
-    rows = rows_before(
-        checkpoint.nodes, checkpoint.tokenizer, len(checkpoint.blind.token), graph, nodes_of(graph.tensors)
-    )
-    return inherit(checkpoint.blind, rows)
+    return inherit(checkpoint.blind, _rows_before(checkpoint, graph))
+
+
+def _rows_before(checkpoint: WholeCheckpoint, graph: TokenizedGraph) -> Rows:
+    vocabulary, now = len(checkpoint.blind.token), nodes_of(graph.tensors)
+    return rows_before(checkpoint.nodes, checkpoint.tokenizer, vocabulary, graph, now)
 
 
 def last_trained(store: ObjectStore) -> str | None:

@@ -45,7 +45,7 @@ MIN_STEPS = 300  # small graphs take more passes: so many steps the start needs 
 # What a step takes on two cores with three layers of 128: estimates for the default number of steps, no clock is read.
 BUDGET_SECONDS = 300.0
 SECONDS_PER_STEP, SECONDS_PER_EDGE, SECONDS_PER_NODE = 0.05, 60e-9, 0.7e-6
-CONTINUED_SHARE = 0.15  # of the steps, when a trained model learns the held-out interactions too
+CONTINUED_SHARE = 0.15  # of the steps, when a night begins with the last one's weights
 CONTINUED_LEARNING_RATE = 0.003
 
 

@@ -1,12 +1,11 @@
-"""The trainer, as a recipe: read the graph, train on its past, judge on its last part, gate, learn that part too, keep.
+"""The trainer, as a recipe: read the graph, train on its past, judge on its last part, gate, train on all of it, keep.
 
-The figures come from a model that never saw the holdout; the one that is kept has learned it afterwards. A night that
+The figures come from a model that never saw the holdout; the one that is kept is its twin, which did. A night that
 is refused, or only tried (`--dry-run`), keeps nothing but what reading the graph keeps.
 """
 
 from __future__ import annotations
 
-import copy
 import logging
 import sys
 import time
@@ -78,7 +77,7 @@ def train_night(
     start = choose_start(store, settings, graph, cut)
     progress = NightProgress(store, facts_of(fingerprint, cut_facts(settings, cut), settings))
     keeper = progress.phase("blind", start.name)
-    blind = fit_with_curve(graph.tensors, cut.train, settings, settings.seed, start.model, keeper=keeper)
+    blind = fit_with_curve(graph.tensors, cut.train, settings, settings.seed, start.blind, keeper=keeper)
     night = Night(datetime.now(UTC), fingerprint, graph, cut, start, served, settings, blind.curve)
     report, decision = _judge(night, blind.model, store, wish)
     if wish.dry_run or not decision.accepted:
@@ -87,7 +86,7 @@ def train_night(
             print_report(report, decision, sys.stdout)
         require_accepted(decision)
         return None
-    kept = _teach_the_rest(night, blind.model, progress, wish.override)
+    kept = _fit_kept(night, progress, wish.override)
     with stage(logger, "checkpoint kept", checkpoint=night.name):
         described = metadata_of(night, report, decision)
         checkpoint = WholeCheckpoint(kept.model, described, blind.model, nodes_of(graph.tensors), graph.tokenizer)
@@ -135,11 +134,11 @@ def _judge(night: Night, model: GraphSAGE, store: ObjectStore, wish: NightWish) 
     return report, decision
 
 
-def _teach_the_rest(night: Night, blind: GraphSAGE, progress: NightProgress, override: Override | None) -> Fitted:
-    """The model that is kept: the judged one, which learns the holdout too. Raises GateRefused if that ruins it."""
+def _fit_kept(night: Night, progress: NightProgress, override: Override | None) -> Fitted:
+    """The model that is kept: the judged one's twin, taught the holdout too. Raises GateRefused if that ruins it."""
     tensors, learned, settings = night.graph.tensors, taught(night.graph.tensors), night.settings
-    init, keeper = copy.deepcopy(blind), progress.phase("kept")
-    kept = fit_with_curve(tensors, learned, settings, settings.seed, init, keeper=keeper)
+    keeper = progress.phase("kept", night.start.name)
+    kept = fit_with_curve(tensors, learned, settings, settings.seed, night.start.kept, keeper=keeper)
     try:
         require_sane(to_serving_tables(kept.model, tensors, learned), override)
     except GateRefused:
