@@ -211,6 +211,7 @@ def test_a_given_tokenizer_is_kept_however_many_texts_are_new_to_it(caplog: pyte
     first = tokenized(store, "one", posts_with(TEXTS))
     texts = [*TEXTS[:50], *(f"Samarkand {i}" for i in range(70))]
     caplog.set_level(logging.INFO)
+    caplog.clear()
     again = tokenized_by(store, "two", posts_with(texts), first.tokenizer)
     assert again.tokenizer == first.tokenizer
     assert_tokens_are_of(again, texts)

@@ -53,7 +53,8 @@ def add_to(verbs: Verbs) -> None:
         """
         An empty database gets a generated travel world (WAYPOST_LOCAL_INTERACTIONS, default 60,000), or the graph
         directory of --load; with WAYPOST_MAPPING_FILE the app's own tables are read as they are and nothing is
-        generated. Without a release a night is run. Then standard output gets the line `ready <url>` and a
+        generated. Without a release a short night is run (WAYPOST_TRAINER_EPOCHS, default 8 here); `waypost night`
+        trains in full. Then standard output gets the line `ready <url>` and a
         sample answer as one line of JSON.
         """,
     )
@@ -73,6 +74,9 @@ def add_to(verbs: Verbs) -> None:
     generate.add_argument("--interactions", type=positive, required=True, metavar="N", help="rows of interactions.tsv")
     generate.add_argument("--seed", type=int, default=1, metavar="S", help="another seed, another world (default: 1)")
     generate.set_defaults(verb="local generate")
+
+
+QUICK_EPOCHS = "8"  # of the first night here: who tries Waypost wants an answer within the minute
 
 
 def _local_up(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
@@ -99,7 +103,8 @@ def _local_run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
     from waypost.local.run import run
 
     read_schema_mapping(environ)  # a mistake in it is told now, not after everything has started
-    return run(environ, lambda: run_night(options, environ), once=options.once, load=options.load)
+    quick = {"WAYPOST_TRAINER_EPOCHS": QUICK_EPOCHS, **environ}
+    return run(environ, lambda: run_night(options, quick), once=options.once, load=options.load)
 
 
 def _local_generate(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
