@@ -28,7 +28,7 @@ OURS, LIGHTGCN, ALS = "Waypost", "torch-geometric's LightGCN", "implicit ALS"
 
 @dataclass(frozen=True)
 class LightGCNSettings:
-    """As its authors and torch-geometric's example have them, but for the learning rate, which is the fastest tried."""
+    """As its authors and torch-geometric's example have them, but for a higher learning rate; none was tuned."""
 
     dim: int = 64
     layers: int = 3
