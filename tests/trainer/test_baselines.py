@@ -74,14 +74,20 @@ def test_item_knn_sums_the_cosines_of_each_posts_nearest() -> None:
     assert np.allclose(scores, pairs @ cosine, atol=1e-4)
 
 
-def test_gf_cf_is_the_linear_filter_plus_the_ideal_low_pass() -> None:
-    tensors = a_graph()
+def gf_cf_by_definition(tensors: GraphTensors, factors: int) -> Float64Array:
+    """[num_users, num_posts] with dense matrices: the linear filter plus the ideal low pass of the leading factors."""
     pairs = dense(tensors)
     user, post = (np.maximum(pairs.sum(axis), 1) for axis in (1, 0))
     normalised = pairs / np.sqrt(user)[:, None] / np.sqrt(post)
-    right = np.linalg.svd(normalised, full_matrices=False)[2][:FACTORS]
+    right = np.linalg.svd(normalised, full_matrices=False)[2][:factors]
     ideal = (right.T @ right) / np.sqrt(post)[:, None] * np.sqrt(post)
-    expected = pairs @ (normalised.T @ normalised + ALPHA * ideal)
+    scores: Float64Array = pairs @ (normalised.T @ normalised + ALPHA * ideal)
+    return scores
+
+
+def test_gf_cf_is_the_linear_filter_plus_the_ideal_low_pass() -> None:
+    tensors = a_graph()
+    expected = gf_cf_by_definition(tensors, FACTORS)
     scores = fit_gf_cf(tensors, tensors.interactions, seed=1)(everybody(tensors))
     assert np.allclose(scores, expected, atol=1e-3)
 
@@ -89,12 +95,7 @@ def test_gf_cf_is_the_linear_filter_plus_the_ideal_low_pass() -> None:
 def test_gf_cf_keeps_only_the_leading_factors(monkeypatch: pytest.MonkeyPatch) -> None:
     tensors, factors = a_graph(), 5
     monkeypatch.setattr("waypost.trainer.baselines.gf_cf.FACTORS", factors)
-    pairs = dense(tensors)
-    user, post = (np.maximum(pairs.sum(axis), 1) for axis in (1, 0))
-    normalised = pairs / np.sqrt(user)[:, None] / np.sqrt(post)
-    right = np.linalg.svd(normalised, full_matrices=False)[2][:factors]
-    ideal = (right.T @ right) / np.sqrt(post)[:, None] * np.sqrt(post)
-    expected = pairs @ (normalised.T @ normalised + ALPHA * ideal)
+    expected = gf_cf_by_definition(tensors, factors)
     scores = fit_gf_cf(tensors, tensors.interactions, seed=1)(everybody(tensors))
     assert np.allclose(scores, expected, atol=0.02)
     assert np.corrcoef(scores.ravel(), expected.ravel())[0, 1] > 0.9999
