@@ -1,0 +1,37 @@
+{{/* Head of a NetworkPolicy for one component. (list . component) */}}
+{{- define "waypost.networkPolicy" -}}
+{{- $root := index . 0 -}}
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata:
+  name: {{ include "waypost.fullname" $root }}-{{ index . 1 }}
+  labels: {{- include "waypost.labels" (list $root (index . 1)) | nindent 4 }}
+{{- end }}
+
+{{/* Pods of one component, as a peer. (list . component) */}}
+{{- define "waypost.peer" -}}
+- podSelector:
+    matchLabels: {{- include "waypost.selector" . | nindent 6 }}
+{{- end }}
+
+{{- define "waypost.toDns" -}}
+- to: {{- toYaml .Values.networkPolicy.dns | nindent 4 }}
+  ports: [{port: 53, protocol: UDP}, {port: 53, protocol: TCP}]
+{{- end }}
+
+{{/* S3, SQS and STS; for EKS Pod Identity the agent of the node, too. */}}
+{{- define "waypost.toAws" -}}
+- to: {{- toYaml .Values.networkPolicy.aws | nindent 4 }}
+  ports: [{port: {{ include "waypost.awsPort" . }}}]
+{{- if eq .Values.aws.identity "podIdentity" }}
+- to: [{ipBlock: {cidr: 169.254.170.23/32}}]
+  ports: [{port: 80}]
+{{- end }}
+{{- end }}
+
+{{/* 443, unless an endpoint of one's own names another. */}}
+{{- define "waypost.awsPort" -}}
+{{- $host := (urlParse (default "https://amazonaws.com" .Values.aws.endpointUrl)).host -}}
+{{- $named := regexFind ":[0-9]+$" $host | trimPrefix ":" -}}
+{{- default (ternary "80" "443" (hasPrefix "http:" .Values.aws.endpointUrl)) $named -}}
+{{- end }}

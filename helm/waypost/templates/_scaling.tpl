@@ -1,0 +1,22 @@
+{{/* Whether KEDA scales the workers. */}}
+{{- define "waypost.hasKeda" -}}
+{{- if and .Values.worker.autoscaling.enabled (.Capabilities.APIVersions.Has "keda.sh/v1alpha1") }}yes{{ end }}
+{{- end }}
+
+{{/* Messages that one pod may hold: floor(0.7 × what it answers a second × seconds they may wait). keda/README.md */}}
+{{- define "waypost.queueLength" -}}
+{{- with .Values.worker.autoscaling -}}
+{{- mulf 0.7 .requestsPerSecondPerPod .queueSeconds | floor | int -}}
+{{- end -}}
+{{- end }}
+
+{{- define "waypost.minWorkers" -}}
+{{- with .Values.worker.autoscaling }}{{ ternary 0 (int .minReplicas) .scaleToZero }}{{ end -}}
+{{- end }}
+
+{{/* Pods that are wanted: for the rate of arrivals, for the depth, and at least the floor. */}}
+{{- define "waypost.formula" -}}
+{{- $scaling := .Values.worker.autoscaling -}}
+{{- $wanted := printf "arrivals / %s + depth / %s" (mulf 0.7 $scaling.requestsPerSecondPerPod | toString) (include "waypost.queueLength" .) -}}
+{{- if $scaling.floor.enabled }}max([{{ $wanted }}, floorhours]){{ else }}{{ $wanted }}{{ end }}
+{{- end }}

@@ -1,0 +1,82 @@
+"""The scaling of workers: the numbers come from formulas, and the formulas give what they promise."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+
+from tests.chart.charting import REQUIRED, Helm, Object, merged, named
+
+Rendered = dict[str, list[Object]]
+
+
+def _spec(objects: list[Object]) -> Any:
+    return named(objects, "ScaledObject", "waypost-worker")["spec"]
+
+
+def _trigger(spec: Any, name: str) -> Any:
+    return next(trigger for trigger in spec["triggers"] if trigger["name"] == name)["metadata"]
+
+
+@pytest.mark.parametrize(
+    ("requests_per_second", "queue_seconds", "queue_length"), [(400, 0.1, 28), (100, 0.1, 7), (2300, 0.15, 241)]
+)
+def test_the_queue_length_is_what_one_pod_answers_in_time_with_a_third_to_spare(
+    helm: Helm, requests_per_second: int, queue_seconds: float, queue_length: int
+) -> None:
+    scaling = {"requestsPerSecondPerPod": requests_per_second, "queueSeconds": queue_seconds}
+    spec = _spec(helm.render(merged(REQUIRED, {"worker": {"autoscaling": scaling}})))
+    assert _trigger(spec, "depth")["queueLength"] == str(queue_length)
+    assert math.floor(0.7 * requests_per_second * queue_seconds) == queue_length
+
+
+def test_workers_come_at_once_and_go_one_by_one(rendered: Rendered) -> None:
+    behavior = _spec(rendered["required only"])["advanced"]["horizontalPodAutoscalerConfig"]["behavior"]
+    assert behavior["scaleUp"]["stabilizationWindowSeconds"] == 0
+    assert behavior["scaleDown"]["stabilizationWindowSeconds"] == 300
+    assert behavior["scaleDown"]["policies"] == [{"type": "Pods", "value": 1, "periodSeconds": 60}]
+
+
+def test_a_queue_that_cannot_be_read_takes_no_worker_away(rendered: Rendered) -> None:
+    for values in ("required only", "scale to zero", "arrivals and floor"):
+        fallback = _spec(rendered[values])["fallback"]
+        assert fallback["behavior"] == "currentReplicasIfHigher"
+        assert fallback["replicas"] >= 1
+
+
+def test_the_last_worker_goes_only_where_that_is_wished(rendered: Rendered) -> None:
+    assert _spec(rendered["required only"])["minReplicaCount"] == 1
+    assert _spec(rendered["scale to zero"])["minReplicaCount"] == 0
+
+
+def test_keda_reads_the_queue_by_its_own_identity_and_never_by_the_workers(rendered: Rendered) -> None:
+    found = named(rendered["required only"], "TriggerAuthentication", "waypost-worker")["spec"]
+    assert found == {"podIdentity": {"provider": "aws"}}
+
+
+def test_an_emulator_is_read_where_it_is(rendered: Rendered) -> None:
+    assert _trigger(_spec(rendered["emulator"]), "depth")["awsEndpoint"] == "http://10.0.0.5:4566"
+    found = named(rendered["emulator"], "TriggerAuthentication", "waypost-worker")["spec"]["secretTargetRef"]
+    assert {each["parameter"] for each in found} == {"awsAccessKeyID", "awsSecretAccessKey"}
+
+
+@pytest.mark.parametrize(
+    ("arrivals", "depth", "floor", "workers"),
+    [(0, 0, 0, 0), (0, 0, 2, 2), (280, 0, 0, 1), (280, 28, 2, 2), (2_800, 0, 2, 10), (2_800, 280, 2, 20)],
+)
+def test_arrivals_and_backlog_add_up_and_the_floor_holds(
+    rendered: Rendered, arrivals: int, depth: int, floor: int, workers: int
+) -> None:
+    spec = _spec(rendered["arrivals and floor"])
+    modifiers = spec["advanced"]["scalingModifiers"]
+    assert {trigger["name"] for trigger in spec["triggers"]} == {"depth", "arrivals", "floorhours"}
+    names = {"max": max, "arrivals": arrivals, "depth": depth, "floorhours": floor}
+    wanted = eval(modifiers["formula"], {"__builtins__": {}}, names)
+    assert math.ceil(wanted / float(modifiers["target"])) == workers
+
+
+def test_a_target_that_the_fallback_can_use_is_a_whole_number(rendered: Rendered) -> None:
+    target = _spec(rendered["arrivals and floor"])["advanced"]["scalingModifiers"]["target"]
+    assert int(target) > 0  # KEDA 2.20 leaves the fallback out otherwise

@@ -1,0 +1,168 @@
+"""The chart as text: it lints, renders and is valid for every way of installing it."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from tests.chart.charting import (
+    CHART,
+    REQUIRED,
+    Helm,
+    Object,
+    Refusal,
+    containers,
+    merged,
+    named,
+    of_kind,
+    pod_templates,
+)
+from tests.chart.schemas import Schemas
+from tests.chart.value_sets import DIGEST, VALUE_SETS
+
+Rendered = dict[str, list[Object]]
+IMAGE = re.compile(r"registry\.example/waypost/waypost-(gateway|worker|trainer|triton):[\w.-]+(@sha256:[0-9a-f]{64})?")
+every_value_set = pytest.mark.parametrize("values", VALUE_SETS)
+NAME_CHARACTERS = 63  # of a DNS label; CronJobs leave 11 of them to their Jobs
+CRON_JOB_NAME_CHARACTERS = 52
+
+
+@every_value_set
+def test_helm_finds_nothing_to_lint(helm: Helm, values: str) -> None:
+    assert "0 chart(s) failed" in helm.run(["lint", str(CHART), "--strict"], VALUE_SETS[values])
+
+
+@every_value_set
+def test_every_object_is_valid_by_the_published_schemas(rendered: Rendered, schemas: Schemas, values: str) -> None:
+    problems = {
+        f"{one['kind']} {one['metadata']['name']}": found
+        for one in rendered[values]
+        if (found := schemas.problems(one))
+    }
+    assert not problems
+
+
+def test_a_misspelt_field_is_not_valid(rendered: Rendered, schemas: Schemas) -> None:
+    deployment = named(rendered["required only"], "Deployment", "waypost-worker")
+    assert schemas.problems(merged(deployment, {"spec": {"replica": 1}}))
+
+
+@every_value_set
+def test_no_two_objects_have_one_name(rendered: Rendered, values: str) -> None:
+    counted = Counter((one["kind"], one["metadata"]["name"]) for one in rendered[values])
+    assert max(counted.values()) == 1
+
+
+@every_value_set
+def test_no_image_is_latest_and_every_one_has_a_place_for_its_digest(rendered: Rendered, values: str) -> None:
+    for name, pod in pod_templates(rendered[values]):
+        for one in containers(pod):
+            assert IMAGE.fullmatch(one["image"]), f"{name}: {one['image']}"
+            assert ":latest" not in one["image"]
+
+
+def test_a_digest_pins_every_image(rendered: Rendered) -> None:
+    images = {one["image"] for _, pod in pod_templates(rendered["pinned"]) for one in containers(pod)}
+    assert len(images) == 4
+    assert all(image.endswith(f"@{DIGEST}") for image in images)
+
+
+def test_a_tag_called_latest_is_refused(helm: Helm) -> None:
+    with pytest.raises(Refusal, match="/worker/image/tag"):
+        helm.render(merged(REQUIRED, {"worker": {"image": {"tag": "latest"}}}))
+
+
+def test_what_is_missing_is_named_all_at_once_with_its_remedy(helm: Helm) -> None:
+    with pytest.raises(Refusal) as refusal:
+        helm.render({})
+    for name in (
+        "image.registry", "postgres.existingSecret", "aws.region", "aws.bucket", "aws.requestQueueUrl",
+    ):  # fmt: skip
+        assert f"{name} is empty: " in refusal.value.said
+
+
+def test_five_values_are_enough(helm: Helm) -> None:
+    assert sum(len(part) for part in REQUIRED.values()) == 5
+    assert helm.render(REQUIRED)
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"gateway": {"replica": 3}}, "additional properties 'replica' not allowed"),
+        ({"gatway": {}}, "additional properties 'gatway' not allowed"),
+        ({"worker": {"settings": {"REPLY_DOMAIN": "evil"}}}, "REPLY_DOMAIN"),
+        ({"aws": {"requestQueueUrl": "https://sqs.eu-west-1.amazonaws.com/waypost"}}, "/aws/requestQueueUrl"),
+        ({"aws": {"identity": "irsa"}}, "serviceAccount.roleArn"),
+        ({"worker": {"autoscaling": {"minReplicas": 30}}}, "maxReplicas"),
+        ({"worker": {"autoscaling": {"requestsPerSecondPerPod": 1}}}, "below one message"),
+        ({"externalSecrets": {"enabled": True}}, "externalSecrets.store.name"),
+        ({"networkPolicy": {"callers": []}}, "/networkPolicy/callers"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(helm: Helm, values: Object, said: str) -> None:
+    with pytest.raises(Refusal, match=re.escape(said)):
+        helm.render(merged(REQUIRED, values))
+
+
+def test_without_optional_kinds_in_the_cluster_their_objects_are_left_out(helm: Helm) -> None:
+    objects = helm.render(VALUE_SETS["everything set"], apis=())
+    assert {one["apiVersion"].split("/")[0] for one in objects} <= {
+        "v1", "apps", "batch", "autoscaling", "policy", "networking.k8s.io", "rbac.authorization.k8s.io",
+    }  # fmt: skip
+
+
+def test_keda_alone_says_how_many_workers_there_are(helm: Helm) -> None:
+    with_keda = named(helm.render(REQUIRED), "Deployment", "waypost-worker")
+    without = named(helm.render(REQUIRED, apis=()), "Deployment", "waypost-worker")
+    assert "replicas" not in with_keda["spec"]
+    assert without["spec"]["replicas"] == 2
+
+
+def test_the_autoscaler_alone_says_how_many_gateways_there_are(rendered: Rendered) -> None:
+    scaled = named(rendered["required only"], "Deployment", "waypost-gateway")
+    fixed = named(rendered["no scaling"], "Deployment", "waypost-gateway")
+    assert "replicas" not in scaled["spec"]
+    assert fixed["spec"]["replicas"] == 2
+
+
+def test_a_long_release_name_still_fits(helm: Helm) -> None:
+    for one in helm.render(REQUIRED, release="a-release-with-fifty-three-characters-as-helm-allows"):
+        name = one["metadata"]["name"]
+        limit = CRON_JOB_NAME_CHARACTERS if one["kind"] == "CronJob" else NAME_CHARACTERS
+        limit -= len("keda-hpa-") if one["kind"] == "ScaledObject" else 0
+        if one["kind"] not in ("ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding"):
+            assert len(name) <= limit, f"{one['kind']} {name}"
+
+
+def test_two_releases_share_no_object_and_no_pod(helm: Helm) -> None:
+    one, other = helm.render(REQUIRED, release="waypost-eu"), helm.render(REQUIRED, release="waypost-us")
+    names = [{(each["kind"], each["metadata"]["name"]) for each in objects} for objects in (one, other)]
+    assert not names[0] & names[1]
+    selectors = [str(named(objects, "Deployment", f"{release}-gateway")["spec"]["selector"])
+                 for objects, release in ((one, "waypost-eu"), (other, "waypost-us"))]  # fmt: skip
+    assert selectors[0] != selectors[1]
+
+
+def test_a_new_version_of_the_chart_alone_replaces_no_pod(rendered: Rendered) -> None:
+    for name, pod in pod_templates(rendered["required only"]):
+        if not name.startswith("Pod "):
+            assert "helm.sh/chart" not in pod["metadata"]["labels"]
+
+
+def test_a_packaged_chart_holds_what_the_links_lead_to(helm: Helm, rendered: Rendered, tmp_path: Path) -> None:
+    helm.run(["package", str(CHART), "--destination", str(tmp_path)])
+    packaged = Helm(helm.binary, next(tmp_path.glob("*.tgz"))).render(REQUIRED)
+    kinds = Counter(one["kind"] for one in packaged)
+    assert kinds == Counter(one["kind"] for one in rendered["required only"])
+    assert kinds["ScaledObject"] == 1
+
+
+def test_the_admission_policy_goes_with_what_it_guards(helm: Helm, rendered: Rendered) -> None:
+    kinds = {name: {one["kind"] for one in objects} for name, objects in rendered.items()}
+    assert "ValidatingAdmissionPolicy" in kinds["required only"]
+    assert "ValidatingAdmissionPolicy" not in kinds["bare"]
+    assert not of_kind(rendered["bare"], "RoleBinding")
