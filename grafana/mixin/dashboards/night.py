@@ -1,0 +1,143 @@
+"""Night: how it ended, what each stage took, what it read, and what the data contract and the gate said.
+
+A night is a job, so its figures are those of the last one: `last_over_time` reaches back over a day.
+"""
+
+from __future__ import annotations
+
+from grafana.mixin.panels import RED, YELLOW, Dashboard, Panel, Query, Row
+
+HOUR = 3_600
+_REFUSED = ', verdict="refused"'
+
+
+def _last(metric: str, more: str = "") -> str:
+    return f"last_over_time(waypost_trainer_{metric}{{NS{more}}}[26h])"
+
+
+_NOW = Row(
+    "Last night",
+    [
+        Panel(
+            "Exit code",
+            "0 well. 1 failed. 3 refused by the data contract or the gate: the served release stays.",
+            [Query("max(waypost:trainer_exit_code{NS})")],
+            "none",
+            "stat",
+            4,
+            [(1, RED)],
+            decimals=0,
+        ),
+        Panel(
+            "Ended",
+            "How long ago. Orange after 26 hours.",
+            [Query(f"time() - max({_last('ended_timestamp_seconds')})")],
+            "s",
+            "stat",
+            4,
+            [(26 * HOUR, YELLOW), (50 * HOUR, RED)],
+        ),
+        Panel(
+            "Took",
+            "All stages together. An ordinary night on two cores takes under 3 minutes at 2 million edges.",
+            [Query(f"sum({_last('stage_seconds')})")],
+            "s",
+            "stat",
+            4,
+        ),
+        Panel(
+            "Interactions read",
+            "Rows of the interaction tables.",
+            [Query(f"sum({_last('rows')})")],
+            "short",
+            "stat",
+            4,
+        ),
+        Panel(
+            "From Postgres",
+            "Bytes. A night with the cache reads a few percent of a first night.",
+            [Query(f"max({_last('postgres_bytes')})")],
+            "bytes",
+            "stat",
+            4,
+        ),
+        Panel(
+            "Contract",
+            "Checks of the data contract that refused. Not zero: the night trained nothing.",
+            [Query(f"sum({_last('contract_checks', _REFUSED)}) or vector(0)")],
+            "short",
+            "stat",
+            4,
+            [(1, RED)],
+            decimals=0,
+        ),
+    ],
+)
+
+_STAGES = Row(
+    "Stages and data",
+    [
+        Panel(
+            "Time by stage",
+            "Which part of the night grew.",
+            [Query(f"max by (stage) ({_last('stage_seconds')})", "{{stage}}")],
+            "s",
+            "bargauge",
+            12,
+        ),
+        Panel(
+            "Rows by source",
+            "What each SELECT of the mapping gave. A fall by a tenth is a warning of the contract, by half a refusal.",
+            [Query(f"max by (source) ({_last('rows')})", "{{source}}")],
+            "short",
+            width=12,
+        ),
+        Panel(
+            "Shares that the contract watches",
+            "Orphans, rows without an id, duplicates, times in the future, posts without text or tags.",
+            [
+                Query(f"max by (source) ({_last('orphan_share')})", "orphans of {{source}}"),
+                Query(f"max by (source) ({_last('null_share')})", "no id in {{source}}"),
+                Query(f"max({_last('duplicate_share')})", "duplicates"),
+                Query(f"max({_last('untimed_share')})", "untimed"),
+                Query(f"max({_last('textless_share')})", "posts without text"),
+                Query(f"max({_last('untagged_share')})", "posts without a tag"),
+            ],
+            "percentunit",
+            width=12,
+        ),
+        Panel(
+            "Cache in S3",
+            "Bytes read and written. Much written on an ordinary night: the cache was not found.",
+            [Query(f"max by (direction) ({_last('cache_bytes')})", "{{direction}}")],
+            "bytes",
+            width=12,
+        ),
+        Panel(
+            "Age of the snapshot",
+            "How long Postgres had to keep old rows for the night. Minutes are harmless, hours bloat tables.",
+            [Query(f"max({_last('snapshot_age_seconds')})", "snapshot")],
+            "s",
+            width=12,
+        ),
+        Panel(
+            "CronJob: last success and running jobs",
+            "Seconds since the last night that ended well.",
+            [
+                Query(
+                    'time() - max(kube_cronjob_status_last_successful_time{NS, cronjob=~".*-trainer"})', "since success"
+                ),
+            ],
+            "s",
+            width=12,
+            outside="kube-state-metrics",
+        ),
+    ],
+)
+
+DASHBOARD = Dashboard(
+    "night",
+    "Waypost / Night",
+    "How the last night ended, what its stages took, what it read and what was refused.",
+    [_NOW, _STAGES],
+)

@@ -1,0 +1,143 @@
+"""The story's regression, on purpose: 120 ms in one stage of a new release, or of a new gateway, and how soon the alert
+with that stage and that release arrives. `make drill` runs these and prints the times."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+import waypost as package
+from tests.drill.watching import REPORT
+from tests.grafana.monitoring import Prometheus, Receiver, alertmanager, prometheus
+from tests.soak.load import Load
+from tests.test_end_to_end import Waypost, eventually, known_users
+
+SLOWER_MILLISECONDS = 120
+BOUND_SECONDS = 300.0
+CALM_SECONDS = 90.0  # of the release before, so that there is something to compare with
+SCRAPE_SECONDS = 5
+NEXT_VERSION = "99.0.0"  # of the gateway
+WORKER_STAGES = ("tokenize", "infer", "reply")
+
+pytestmark = [pytest.mark.drill, pytest.mark.timeout(3_600)]
+
+
+@dataclass
+class Watched:
+    waypost: Waypost
+    prometheus: Prometheus
+    receiver: Receiver
+
+    def version(self) -> int:
+        return int(json.loads(self.waypost("release", "show"))["version"])
+
+    def restart(self, part: str, **environ: str) -> None:
+        """Another process of that part, with these settings more."""
+        self.waypost.environ |= environ
+        os.kill(self.waypost.part(part)["pid"], signal.SIGTERM)
+        eventually(lambda: self.waypost.part(part)["state"] == "down")
+        self.waypost("local", "up")
+        eventually(lambda: self.waypost.part(part)["state"] == "up")
+
+    def publish(self) -> int:
+        """One more release of the same checkpoint; returns once it answers."""
+        self.waypost("exporter")
+        version = self.version()
+        user = known_users(self.waypost)[0]
+        eventually(lambda: self.waypost.ask(user_id=user, deadline_ms=3000)["model_version"] == version)
+        return version
+
+    def wait_for(self, alert: str, since: float, **labels: str) -> float | None:
+        """Seconds until an alert of that name with these labels arrived; None: it did not within the bound."""
+        while time.monotonic() - since < BOUND_SECONDS + 30:
+            for at, told in self.receiver.named(alert, since):
+                if told.items() >= labels.items():
+                    return at - since
+            time.sleep(1)
+        return None
+
+
+@pytest.fixture(scope="module")
+def watched(stack_folders: Path, need_package: Callable[[str], None]) -> Iterator[Watched]:
+    for program, debian in (("prometheus", "prometheus"), ("prometheus-alertmanager", "prometheus-alertmanager")):
+        if shutil.which(program) is None:
+            need_package(debian)
+    folder = stack_folders / "slow"
+    folder.mkdir()
+    waypost = Waypost(folder)
+    # Without a trial of the new release, which would give it up before a caller felt it: see docs/releases.md.
+    waypost.environ |= {"WAYPOST_WORKER_CANARY_SHARE": "0", "WAYPOST_FAULTS_ALLOWED": "yes"}
+    try:
+        waypost("local", "up")
+        waypost("local", "generate", "world", "--interactions", "6000", "--seed", "5")
+        waypost("load", "world")
+        waypost("night")
+        eventually(lambda: waypost.part("gateway")["state"] == "up")
+        waypost.part_url = waypost.part("gateway")["url"]
+        eventually(lambda: waypost.ask(user_id=known_users(waypost)[0], deadline_ms=2000)["source"] == "graphsage")
+        with (
+            alertmanager(folder / "alertmanager") as (where, receiver),
+            prometheus(folder / "prometheus", lambda: targets(waypost), SCRAPE_SECONDS, where) as found,
+        ):
+            yield Watched(waypost, found, receiver)
+    finally:
+        waypost("local", "down")
+
+
+def targets(waypost: Waypost) -> dict[str, str]:
+    urls = {part: waypost.part(part)["metrics_url"] for part in ("gateway", "worker", "triton")}
+    return {part: urlsplit(url).netloc for part, url in urls.items() if url}
+
+
+@pytest.mark.parametrize("stage", WORKER_STAGES)
+def test_a_release_that_is_slower_in_one_stage_is_named(watched: Watched, stage: str) -> None:
+    slow = str(watched.version() + 2)
+    watched.restart("worker", WAYPOST_FAULTS=f"{stage}:{SLOWER_MILLISECONDS}:{slow}")
+    with Load(watched.waypost.part_url, known_users(watched.waypost)[:200], callers=2, deadline_ms=3_000):
+        watched.publish()  # the release before, as fast as ever
+        time.sleep(CALM_SECONDS)
+        since = time.monotonic()
+        assert str(watched.publish()) == slow
+        seconds = watched.wait_for("WaypostReleaseSlower", since, stage=stage, model_version=slow)
+    report(f"{stage} of release {slow}", seconds)
+    others = {
+        (told["stage"], told["model_version"]) for _, told in watched.receiver.named("WaypostReleaseSlower", since)
+    }
+    assert others == {(stage, slow)}
+
+
+def test_a_gateway_that_is_slower_in_enqueue_is_named(watched: Watched, tmp_path: Path) -> None:
+    with Load(watched.waypost.part_url, known_users(watched.waypost)[:200], callers=2, deadline_ms=3_000):
+        time.sleep(CALM_SECONDS)
+    source = a_copy_of_another_version(tmp_path)
+    since = time.monotonic()
+    watched.restart("gateway", PYTHONPATH=str(source), WAYPOST_FAULTS=f"enqueue:{SLOWER_MILLISECONDS}:{NEXT_VERSION}")
+    watched.waypost.part_url = watched.waypost.part("gateway")["url"]
+    with Load(watched.waypost.part_url, known_users(watched.waypost)[:200], callers=2, deadline_ms=3_000):
+        seconds = watched.wait_for("WaypostGatewaySlower", since, stage="enqueue", version=NEXT_VERSION)
+    report(f"enqueue of gateway {NEXT_VERSION}", seconds)
+
+
+def report(fault: str, seconds: float | None) -> None:
+    REPORT.append(f"{fault:<46} alert after {'nothing' if seconds is None else f'{seconds:.0f} s'}")
+    assert seconds is not None, f"no alert named {fault}"
+    assert seconds <= BOUND_SECONDS
+
+
+def a_copy_of_another_version(folder: Path) -> Path:
+    """The code of now under the next version's number: what a deployment of a new gateway is to Prometheus."""
+    here = Path(package.__file__).parent
+    copy = folder / "source" / here.name
+    shutil.copytree(here, copy, ignore=shutil.ignore_patterns("__pycache__"))
+    written = (copy / "__init__.py").read_text().replace(package.__version__, NEXT_VERSION)
+    (copy / "__init__.py").write_text(written)
+    return copy.parent
