@@ -33,16 +33,16 @@ ROOMY_BYTES = 4 * 2**30
 
 BringUp = Callable[..., EmbeddedStack]
 
-_lacking: dict[str, int] = {}  # Debian package -> tests skipped for want of it
+_lacking: dict[tuple[str, str], int] = {}  # what is missing and its remedy -> tests skipped for want of it
 
 
 @pytest.fixture(scope="session")
-def need_package() -> Callable[[str], None]:
-    """Skip the test for want of a Debian package and say so at the end; in CI that is a failure."""
+def need() -> Callable[[str, str], None]:
+    """Skip the test for want of something and say so, with its remedy, at the end; in CI that is a failure."""
 
-    def lacks(package: str) -> None:
-        _lacking[package] = _lacking.get(package, 0) + 1
-        reason = f"needs the Debian package {package}: apt-get install {package}"
+    def lacks(what: str, remedy: str) -> None:
+        _lacking[what, remedy] = _lacking.get((what, remedy), 0) + 1
+        reason = f"needs {what}: {remedy}"
         if os.environ.get("CI") == "true":
             pytest.fail(reason)
         pytest.skip(reason)
@@ -50,9 +50,15 @@ def need_package() -> Callable[[str], None]:
     return lacks
 
 
+@pytest.fixture(scope="session")
+def need_package(need: Callable[[str, str], None]) -> Callable[[str], None]:
+    """The same for want of a Debian package."""
+    return lambda package: need(f"the Debian package {package}", f"apt-get install {package}")
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    for package, count in sorted(_lacking.items()):
-        terminalreporter.write_line(f"{count} skipped for want of {package}: apt-get install {package}")
+    for (what, remedy), count in sorted(_lacking.items()):
+        terminalreporter.write_line(f"{count} skipped for want of {what}: {remedy}")
 
 
 @pytest.fixture(scope="session")

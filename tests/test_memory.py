@@ -1,4 +1,5 @@
-"""What malloc does with memory that is freed, asked of a process of its own: the setting holds for a process."""
+"""What malloc does with memory that is freed and the collector with what stays, asked of a process of its own: the
+settings hold for a process."""
 
 from __future__ import annotations
 
@@ -38,3 +39,27 @@ def faults(keep: bool) -> int:
 def test_a_second_array_takes_the_memory_of_the_first() -> None:
     assert faults(keep=False) > 10_000, "the control: without it every page is new"
     assert faults(keep=True) < 100
+
+
+COLLECTED = """
+import gc, weakref
+import boto3
+from waypost.memory import spare_what_stays
+class Ring:
+    pass
+before = len(gc.get_objects())
+spare_what_stays()
+ring = Ring(); ring.itself = ring
+gone = weakref.ref(ring)
+del ring
+left = len(gc.get_objects())
+gc.collect()
+print(before, left, gone() is None)
+"""
+
+
+def test_a_server_walks_through_what_is_new_only_and_still_frees_it() -> None:
+    done = subprocess.run([sys.executable, "-c", COLLECTED], capture_output=True, text=True, check=True, timeout=60)
+    before, left, freed = done.stdout.split()
+    assert int(left) < int(before) / 10
+    assert freed == "True"

@@ -9,7 +9,8 @@ WaypostError                    exit   what happens next
 │   ├── QueueUnavailable
 │   ├── TritonUnavailable
 │   │   └── TritonHung                 it took the call and did not answer in time: only a restart may help
-│   └── GatewayUnavailable             a reply could not be delivered
+│   ├── GatewayUnavailable             a reply could not be delivered
+│   └── ClusterUnavailable             the Kubernetes API server; whoever asked looks again
 ├── RejectedError                  1   the message is answered where possible and deleted
 │   ├── MalformedMessage
 │   ├── BadSignature
@@ -24,6 +25,8 @@ WaypostError                    exit   what happens next
 │   ├── GateRefused                3
 │   ├── PreflightFailed            4
 │   └── Superseded                 0   somebody published a newer release meanwhile
+├── ClusterRefused                 1   the API server says no: a role, a name
+│   └── ClusterConflict                somebody changed that object since it was read
 └── LocalStackError                1   the embedded stack says what it lacks
 
 A driver's exception never leaves the module that imports the driver: it is mapped to one of these at that edge.
@@ -83,6 +86,10 @@ class GatewayUnavailable(RetryableError):
     pass
 
 
+class ClusterUnavailable(RetryableError):
+    pass
+
+
 class RejectedError(WaypostError):
     pass
 
@@ -137,6 +144,14 @@ class PreflightFailed(PipelineError):
 
 class Superseded(PipelineError):
     exit_code = 0
+
+
+class ClusterRefused(WaypostError):
+    pass
+
+
+class ClusterConflict(ClusterRefused):
+    pass
 
 
 class LocalStackError(WaypostError):

@@ -8,9 +8,22 @@ longer served are removed.
 from __future__ import annotations
 
 import math
+import threading
+import time
+from bisect import bisect_left
 from collections.abc import Mapping
+from itertools import accumulate
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    ProcessCollector,
+    disable_created_metrics,
+    generate_latest,
+)
+from prometheus_client.core import HistogramMetricFamily
 
 from waypost import __version__
 
@@ -18,6 +31,7 @@ from waypost import __version__
 SECONDS_BUCKETS = (0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.5, 1.0, 2.5, 10.0)
 LOAD_BUCKETS = (*SECONDS_BUCKETS, 30.0, 60.0)  # loading may take WAYPOST_WORKER_LOAD_TIMEOUT_SECONDS
 BATCH_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256)  # requests; WAYPOST_WORKER_BATCH is at most 256
+_EDGES = [str(edge) for edge in SECONDS_BUCKETS] + ["+Inf"]
 NO_VERSION = "none"
 # Today's release and the one before, so that on-call can compare them; with 7 stages a process stays under 500 series.
 MODEL_VERSIONS_KEPT = 2
@@ -29,28 +43,60 @@ def _registry() -> CollectorRegistry:
     registry = CollectorRegistry()
     build = Gauge("waypost_build_info", "The version of the code that runs.", ["version"], registry=registry)
     build.labels(__version__).set(1)
+    ProcessCollector(registry=registry)  # memory, processor time, open files, start
     return registry
 
 
+class _Buckets:
+    """The counts of one series. Many equal observations cost what one costs, which `Histogram` has no way to do."""
+
+    __slots__ = ("_lock", "counts", "sum")
+
+    def __init__(self) -> None:
+        self.counts, self.sum = [0] * (len(SECONDS_BUCKETS) + 1), 0.0
+        self._lock = threading.Lock()
+
+    def observe(self, seconds: float, times: int) -> None:
+        bucket = bisect_left(SECONDS_BUCKETS, seconds)
+        with self._lock:
+            self.counts[bucket] += times
+            self.sum += seconds * times
+
+    def cumulative(self) -> tuple[list[tuple[str, float]], float]:
+        """(upper edge, how many up to it) of each bucket, and the sum."""
+        with self._lock:
+            counts, total = list(accumulate(self.counts)), self.sum
+        return list(zip(_EDGES, map(float, counts), strict=True)), total
+
+
 class _ByModelVersion:
-    """A histogram with a model_version label that keeps only the versions that answered last."""
+    """A histogram with a model_version label, that of the code behind it."""
 
     def __init__(self, name: str, what: str, labels: tuple[str, ...], registry: CollectorRegistry) -> None:
-        names = (*labels, "model_version", "version")
-        self._histogram = Histogram(name, what, names, buckets=SECONDS_BUCKETS, registry=registry)
-        self._children: dict[tuple[str, ...], Histogram] = {}  # labels() locks and checks each name; this does not
+        self._name, self._what, self._labels = name, what, (*labels, "model_version", "version")
+        self._series: dict[tuple[str, ...], _Buckets] = {}
+        registry.register(self)
 
-    def observe(self, seconds: float, *labels: str) -> None:
-        """The model version is the last label."""
-        child = self._children.get(labels)
-        if child is None:
-            child = self._children[labels] = self._histogram.labels(*labels, __version__)
-        child.observe(seconds)
+    def observe(self, seconds: float, *labels: str, times: int = 1) -> None:
+        """The model version is the last label; so many answers took so long."""
+        series = self._series.get(labels)
+        if series is None:
+            series = self._series.setdefault(labels, _Buckets())
+        series.observe(seconds, times)
 
     def forget(self, model_version: str) -> None:
-        for labels in [labels for labels in tuple(self._children) if labels[-1] == model_version]:
-            self._children.pop(labels, None)
-        self._histogram.remove_by_labels({"model_version": model_version})
+        for labels in [labels for labels in tuple(self._series) if labels[-1] == model_version]:
+            self._series.pop(labels, None)
+
+    def describe(self) -> list[HistogramMetricFamily]:
+        return [HistogramMetricFamily(self._name, self._what, labels=self._labels)]
+
+    def collect(self) -> list[HistogramMetricFamily]:
+        (family,) = self.describe()
+        for labels, series in sorted(self._series.items()):
+            buckets, total = series.cumulative()
+            family.add_metric([*labels, __version__], buckets, total)
+        return [family]
 
 
 class _Versions:
@@ -73,11 +119,20 @@ def version_label(model_version: int | None) -> str:
     return NO_VERSION if model_version is None else str(model_version)
 
 
+def _from_zero(metric: Counter, *values: str) -> None:
+    """So that a first event is an increase, which a series that begins with it would not show."""
+    for value in values:
+        metric.labels(value)
+
+
 class GatewayMetrics:
     """Stages: validate, enqueue, wait, encode."""
 
-    def __init__(self) -> None:
+    def __init__(self, observed: bool = True) -> None:
+        """`observed`: false where the cost of observing is measured; the series stay at 0."""
         self.registry = registry = _registry()
+        self._observed = observed
+        self._counted: dict[tuple[str, str], Counter] = {}  # labels() locks and checks each name; this does not
         self._versions = _Versions()
         self._stage = _ByModelVersion(
             "waypost_gateway_stage_seconds", "Time of one answer in each stage.", ("stage",), registry
@@ -103,11 +158,67 @@ class GatewayMetrics:
         self.release = Gauge(
             "waypost_gateway_release_info", "The release of the popularity list.", ["model_version"], registry=registry
         )
+        self.release_published = Gauge(
+            "waypost_gateway_release_published_timestamp_seconds",
+            "When that release was made, in seconds since the epoch.",
+            registry=registry,
+        )
+        self.release_published.set(math.nan)
+        started = Gauge(
+            "waypost_gateway_started_timestamp_seconds",
+            "When this process started, by its version: which version is the newer one.",
+            ["version"],
+            registry=registry,
+        )
+        started.labels(__version__).set(time.time())
+        self.ready = Gauge("waypost_gateway_ready", "Whether it takes traffic.", registry=registry)
+        self.queue = Gauge(
+            "waypost_gateway_queue_messages",
+            "The request queue by the queue's own approximate count: visible, in_flight.",
+            ["state"],
+            registry=registry,
+        )
+        self.key_changed = Gauge(
+            "waypost_gateway_key_timestamp_seconds",
+            "When the file of keys last changed, in seconds since the epoch: message, api.",
+            ["key"],
+            registry=registry,
+        )
         self.pointer_reads = Counter(
             "waypost_gateway_pointer_reads_total", "Looks at the release pointer.", ["outcome"], registry=registry
         )
+        self.send_retries = Counter(
+            "waypost_gateway_send_retries_total", "Messages that were sent a second time.", registry=registry
+        )
+        self.breaker_state = Gauge(
+            "waypost_gateway_breaker_state", "Whether the queue is asked: 0 yes, 1 little, 2 no.", registry=registry
+        )
+        self.breaker_changes = Counter(
+            "waypost_gateway_breaker_changes_total",
+            "Times that the breaker became: closed, recovering, open.",
+            ["state"],
+            registry=registry,
+        )
+
+        _from_zero(self.degraded, "timeout", "queue", "breaker", "reply", "error")
+        _from_zero(self.replies, "used", "late", "rejected")
+        _from_zero(self.pointer_reads, "changed", "same", "failed")
+        _from_zero(self.breaker_changes, "closed", "recovering", "open")
+        for source in ("graphsage", "popular"):
+            self.requests.labels("200", source)
+
+    def counted(self, code: str, source: str = "none") -> None:
+        """One request was answered with this status."""
+        if not self._observed:
+            return
+        found = self._counted.get((code, source))
+        if found is None:
+            found = self._counted[code, source] = self.requests.labels(code, source)
+        found.inc()
 
     def answered(self, model_version: int | None, source: str, stages: Mapping[str, float], seconds: float) -> None:
+        if not self._observed:
+            return
         label = version_label(model_version)
         self._make_room(label)
         for stage, spent in stages.items():
@@ -119,25 +230,45 @@ class GatewayMetrics:
             self._stage.forget(gone)
             self._request.forget(gone)
 
-    def holds_release(self, model_version: int) -> None:
-        """The popularity list is that of this release, and of no other."""
+    def holds_release(self, model_version: int, published: float = math.nan) -> None:
+        """The popularity list is that of this release, made at that time (seconds since the epoch), and of no other."""
         self.release.clear()
         self.release.labels(str(model_version)).set(1)
+        self.release_published.set(published)
 
 
 class WorkerMetrics:
     """Stages: queue_wait, decode, lookup, tokenize, infer, encode, reply."""
 
-    def __init__(self) -> None:
+    def __init__(self, observed: bool = True) -> None:
+        """`observed` is false only to measure what observing each answer costs."""
+        self.observed = observed
         self.registry = registry = _registry()
         self._stage = _ByModelVersion(
             "waypost_worker_stage_seconds", "Time of one answer in each stage.", ("stage",), registry
         )
+        self._request = _ByModelVersion(
+            "waypost_worker_request_seconds",
+            "From the queue's taking a request to its delivered reply: the sum of its stages.",
+            ("source",),
+            registry,
+        )
         self.messages = Counter(
             "waypost_worker_messages_total",
-            "Deliveries by outcome: answered, expired, rejected, failed, released.",
+            "Deliveries by outcome: answered, expired, rejected, failed, released, duplicate.",
             ["outcome"],
             registry=registry,
+        )
+        self.dead_letters = Counter(
+            "waypost_worker_dead_letters_total", "Messages sent to the dead-letter queue.", registry=registry
+        )
+        self.extensions = Counter(
+            "waypost_worker_extended_total",
+            "Deliveries whose visibility was extended: their work was slow.",
+            registry=registry,
+        )
+        self.in_hand = Gauge(
+            "waypost_worker_in_hand_requests", "Requests received and not done with.", registry=registry
         )
         self.answers = Counter("waypost_worker_answers_total", "Answers by source.", ["source"], registry=registry)
         self.rejected = Counter(
@@ -150,6 +281,29 @@ class WorkerMetrics:
             "waypost_worker_unavailable_total", "Calls that found a part unavailable.", ["part"], registry=registry
         )
         self.release = Gauge("waypost_worker_release_info", "The served release.", ["model_version"], registry=registry)
+        self.release_number = Gauge(
+            "waypost_worker_release_number",
+            "The served release's integer as a value too, so that rules can tell the newest.",
+            ["model_version"],
+            registry=registry,
+        )
+        self.release_score = Gauge(
+            "waypost_worker_release_score",
+            "A quality figure of the served release, from its night's holdout.",
+            ["score"],
+            registry=registry,
+        )
+        self.ready = Gauge(
+            "waypost_worker_ready", "Whether a golden question was answered rightly a moment ago.", registry=registry
+        )
+        self.shown_posts = Gauge(
+            "waypost_worker_served_posts",
+            "Distinct posts in answers since the release was loaded (within some percent).",
+            registry=registry,
+        )
+        self.catalogue_posts = Gauge(
+            "waypost_worker_catalogue_posts", "Posts that the served release can rank.", registry=registry
+        )
         self.release_loads = Counter(
             "waypost_worker_release_loads_total",
             "Releases tried: served, refused (not whole, or not loaded), given up (worse than the one before).",
@@ -165,20 +319,45 @@ class WorkerMetrics:
             buckets=LOAD_BUCKETS,
             registry=registry,
         )
+        _from_zero(self.messages, "answered", "expired", "rejected", "failed", "released", "duplicate")
+        _from_zero(self.answers, "graphsage", "popular")
+        _from_zero(self.rejected, "BadSignature", "MalformedMessage", "ExpiredMessage")
+        _from_zero(self.unavailable, "triton", "queue", "gateway", "dead_letters")
+        _from_zero(self.release_loads, "served", "refused", "given up")
 
-    def answered(self, model_version: int | None, stages: Mapping[str, float]) -> None:
+    def answered_so_far(self) -> float:
+        """Since this process began."""
+        samples = (sample for metric in self.answers.collect() for sample in metric.samples)
+        return sum(sample.value for sample in samples if sample.name.endswith("_total"))
+
+    def answered(self, model_version: int | None, stages: Mapping[str, float], answers: int = 1) -> None:
+        """So many answers of that release, each of which spent that time in each of these stages."""
+        if not self.observed:
+            return
         label = version_label(model_version)
         for stage, spent in stages.items():
-            self._stage.observe(spent, stage, label)
+            self._stage.observe(spent, stage, label, times=answers)
 
-    def serves_release(self, model_version: int) -> None:
-        """This release answers from now on."""
+    def replied(self, model_version: int | None, source: str, seconds: float) -> None:
+        """One answer's whole time in queue and worker."""
+        if self.observed:
+            self._request.observe(seconds, source, version_label(model_version))
+
+    def serves_release(self, model_version: int, posts: int = 0, scores: Mapping[str, float] | None = None) -> None:
+        """This release answers from now on: so many posts, and the figures of its night."""
         self.release.clear()
+        self.release_number.clear()
+        self.release_score.clear()
         self.release.labels(str(model_version)).set(1)
+        self.release_number.labels(str(model_version)).set(model_version)
+        self.catalogue_posts.set(posts)
+        for score, value in (scores or {}).items():
+            self.release_score.labels(score).set(value)
 
     def forget_release(self, model_version: int) -> None:
         """The release is unloaded: its series go with it."""
         self._stage.forget(str(model_version))
+        self._request.forget(str(model_version))
 
 
 class TrainerMetrics:

@@ -6,13 +6,14 @@ knows that file's format and nothing of how the parts are started."""
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import ClassVar, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from waypost.errors import SettingsError
 
@@ -72,6 +73,9 @@ class SharedSettings(Settings):
     mapping_file: Path | None = Field(None, description="TOML: where the graph stands in the app's own tables")
     faults: str | None = Field(None, pattern=r"^\w+:\d+:[\w.]+$", description="stage:milliseconds:version")
     faults_allowed: Literal["yes", "no"] = "no"
+    kubernetes: Literal["auto", "never"] = Field("auto", description="never: tell the cluster nothing")
+    pod_name: str | None = Field(None, description="of the pod that this process runs in; set by the chart")
+    namespace: str | None = Field(None, description="of that pod; set by the chart")
 
 
 class LoadSettings(Settings):
@@ -141,6 +145,9 @@ class TrainerSettings(Settings):
     metrics_port: int | None = Field(
         None, ge=0, le=65535, description="/metrics while the night runs; 0: a free one; absent: none"
     )
+    metrics_linger_seconds: float = Field(
+        0, ge=0, le=600, description="how long /metrics goes on after the training: two scrapes or three"
+    )
 
 
 class CacheSettings(Settings):
@@ -168,11 +175,44 @@ class GatewaySettings(Settings):
     reply_host: str = "127.0.0.1"
     reply_port: int = Field(0, ge=0, le=65535, description="0: a free one")
     reply_address: str | None = Field(
-        None, pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$", description="this pod's name inside the reply domain"
+        None,
+        pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$",
+        description="this pod's name in the reply domain, or its IP address, which the cluster's DNS knows by dashes",
     )
     api_keys_file: Path | None = None
     concurrency: int = Field(512, ge=1, description="requests in flight before 429")
+    tenant_concurrency: int | None = Field(
+        None, ge=1, description="of one tenant, where its key says nothing; absent: no such cap"
+    )
+    requests_per_second: float | None = Field(
+        None, gt=0, description="of one tenant, where its key says nothing; absent: no such limit"
+    )
+    burst: int | None = Field(None, ge=1, description="of one tenant after a pause; absent: one second's worth")
+    connections: int = Field(
+        4096, ge=16, description="open at a time; beyond, those go that have waited longest for their caller"
+    )
+    head_seconds: float = Field(5.0, gt=0, description="a request's headers; slower is 408")
+    body_seconds: float = Field(10.0, gt=0, description="a request's body; slower is 408")
+    drain_seconds: float | None = Field(
+        None, ge=0, le=300, description="after SIGTERM: not ready, still answering; absent: 5, on loopback 0.5"
+    )
+    metrics: Literal["on", "off"] = Field("on", description="off only to measure what observing costs")
     pointer_seconds: float = Field(2.0, gt=0, description="how often the pointer is read")
+    reply_way: Literal["direct", "queue"] = Field(
+        "direct", description="queue: replies come over an SQS queue of this gateway's own; workers need the same"
+    )
+    kept_popular: Path | None = Field(
+        None, description="folder of the popularity list kept for a start without S3; absent: in WAYPOST_LOCAL_DIR"
+    )
+
+    @field_validator("reply_address", mode="before")
+    @classmethod
+    def _label(cls, value: object) -> object:
+        """10.0.3.7 and fd00::7 are, as names in a headless Service, 10-0-3-7 and fd00--7."""
+        try:
+            return re.sub(r"[.:]", "-", str(ipaddress.ip_address(str(value))))
+        except ValueError:
+            return value
 
 
 class WorkerSettings(Settings):
@@ -184,8 +224,23 @@ class WorkerSettings(Settings):
     triton_device: Literal["gpu", "cpu"] = "gpu"
     kept_release: Path | None = Field(None, description="folder of the release kept for a start without S3")
     reply_domain: str = Field("localhost", pattern=r"^[a-z0-9][a-z0-9.-]*$")
+    reply_way: Literal["direct", "queue"] = Field("direct", description="as WAYPOST_GATEWAY_REPLY_WAY")
     batch: int = Field(64, ge=1, le=256, description="requests in one Triton call at most")
-    receivers: int = Field(2, ge=1, le=16, description="long polls at a time")
+    calls: int = Field(2, ge=1, le=8, description="Triton calls at a time; a second one only when it is a full batch")
+    receivers: int = Field(6, ge=1, le=16, description="long polls at a time, each of them two seconds long")
+    max_requests_per_second: float | None = Field(
+        None, gt=0, description="answered at most, to protect a shared GPU and for measurements; absent: no limit"
+    )
+    visibility_seconds: int = Field(
+        30,
+        ge=2,
+        le=43_200,
+        description="the request queue's visibility timeout; work slower than half of it extends it",
+    )
+    dead_letter_queue_url: str | None = Field(
+        None, description="SQS; messages that can never be answered go there with their reason; absent: deleted"
+    )
+    metrics: Literal["on", "off"] = Field("on", description="off only to measure what observing costs")
     pointer_seconds: float = Field(2.0, gt=0)
     triton_timeout_seconds: float = Field(5.0, gt=0)
     load_timeout_seconds: float = Field(60.0, gt=0)
@@ -203,6 +258,9 @@ class WorkerSettings(Settings):
         0.02, ge=0, le=1, description="posts its lists share with the old release's; less gives it up"
     )
     hold_seconds: float = Field(300.0, ge=0, description="the release before stays loaded, for a rollback at once")
+    scaled_object: str | None = Field(
+        None, description="KEDA's ScaledObject whose scale-in waits while a release is switched; set by the chart"
+    )
 
 
 class LocalSettings(Settings):
@@ -255,6 +313,10 @@ class EmbeddedStack:
     signing_key_file: str
     release_keys_file: str
 
+    @property
+    def dead_letter_queue_url(self) -> str:
+        return f"{self.request_queue_url}-dead"
+
     def aws(self) -> AwsAccess:
         return AwsAccess(self.aws_endpoint_url, self.aws_region, self.aws_access_key_id, self.aws_secret_access_key)
 
@@ -280,6 +342,7 @@ class Parts:
     bucket: str = ""
     sqs: AwsAccess = AwsAccess()
     request_queue_url: str = ""
+    dead_letter_queue_url: str = ""  # the embedded one; a set one is the worker's own setting
     triton_url: str = ""
     triton_repository: Path | None = None
     message_keys_file: Path | None = None
@@ -387,6 +450,7 @@ def resolve_parts(
         bucket=shared.bucket or (stack.bucket if stack else ""),
         sqs=given_aws if shared.request_queue_url else aws,
         request_queue_url=shared.request_queue_url or (stack.request_queue_url if stack else ""),
+        dead_letter_queue_url=stack.dead_letter_queue_url if stack and not shared.request_queue_url else "",
         triton_url=shared.triton_url or (stack.triton_url if stack else ""),
         triton_repository=Path(stack.triton_repository) if stack and not shared.triton_url else None,
         message_keys_file=keys_file,

@@ -15,7 +15,7 @@ from waypost.faults import NO_FAULT, Fault
 class StageTimer:
     def __init__(self, model_version: int | None = None, fault: Fault = NO_FAULT, clock: Clock | None = None) -> None:
         self.seconds: dict[str, float] = {}
-        self._model_version, self._fault = model_version, fault
+        self.model_version, self._fault = model_version, fault
         self._clock = clock or SystemClock()
 
     @contextmanager
@@ -23,10 +23,23 @@ class StageTimer:
         """Add the block's seconds to the stage, however the block ends."""
         started = self._clock.monotonic()
         try:
-            self._clock.sleep(self._fault.delay(stage, self._model_version))
+            self.lose(stage)
             yield
         finally:
             self.add(stage, self._clock.monotonic() - started)
 
     def add(self, stage: str, seconds: float) -> None:
         self.seconds[stage] = self.seconds.get(stage, 0.0) + seconds
+
+    def lose(self, stage: str) -> None:
+        """The fault on purpose, where this stage has one."""
+        self._clock.sleep(self._fault.delay(stage, self.model_version))
+
+    def apart(self, model_version: int | None) -> StageTimer:
+        """An empty one for the same work by that release, in another thread perhaps."""
+        return StageTimer(model_version, self._fault, self._clock)
+
+    def absorb(self, other: StageTimer) -> None:
+        """What the other measured is part of this work."""
+        for stage, seconds in tuple(other.seconds.items()):
+            self.add(stage, seconds)

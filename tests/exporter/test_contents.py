@@ -10,8 +10,8 @@ from tests.factories import keyed_by_strings, some_tables, some_tensors, uuid_at
 from waypost.errors import PipelineError
 from waypost.exporter.contents import build_lookups
 from waypost.graph.texts import to_texts
+from waypost.key_types import INTEGER_KEYS, KeyTypes
 from waypost.limits import MAX_KEY_CHARACTERS
-from waypost.release.key_types import INTEGER_KEYS, KeyTypes
 
 INTEGERS = some_tensors(num_users=3, num_posts=3)
 STRINGS = keyed_by_strings(INTEGERS)

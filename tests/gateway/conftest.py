@@ -28,6 +28,7 @@ from waypost.queueing.memory import MemoryQueue
 from waypost.queueing.protocols import RequestQueue
 from waypost.queueing.replies import HttpReplySender, ReplyResolver, ReplySender
 from waypost.queueing.signing import Keyring, MessageKey
+from waypost.release.answering import Answerer as ReleaseAnswerer
 from waypost.release.moves import point_to
 from waypost.release.pointer import read_pointer
 from waypost.release.signing import NO_KEYS
@@ -35,7 +36,7 @@ from waypost.release.store import publish
 from waypost.settings import GatewaySettings
 from waypost.stages import StageTimer
 from waypost.worker.answerer import Answerer
-from waypost.worker.loop import WorkerLoop
+from waypost.worker.loop import LoopLimits, WorkerLoop
 
 KEYRING = Keyring([MessageKey("2025", b"a new secret of ours!")])
 POPULAR = {
@@ -121,7 +122,7 @@ def start_gateway(queue: MemoryQueue, store: MemoryObjectStore, tmp_path: Path) 
             fault: str | None = None,
             **settings: object,
         ) -> Client:
-            given = GatewaySettings.model_validate({"port": 0, "pointer_seconds": 0.02, **settings})
+            given = GatewaySettings.model_validate({"port": 0, "pointer_seconds": 0.02, "drain_seconds": 0, **settings})
             client = running.enter_context(a_gateway(given, Outside(queue, store, KEYRING, NO_KEYS), fault))
             if wait_until_ready:
                 eventually(lambda: client.get("/readyz").status == 200)
@@ -160,9 +161,10 @@ class ScriptedAnswerer:
     """Answers with posts 1000, 1001, … as release 7; `before` runs before each answer."""
 
     model_version: int | None = 7
+    instead: Answerer | None = None
     before: Callable[[], None] = lambda: None
 
-    def answer(self, questions: Sequence[Question], stages: StageTimer) -> list[Answer]:
+    def answer(self, questions: Sequence[Question], stages: StageTimer, patience: float | None = None) -> list[Answer]:
         with stages.time("infer"):
             self.before()
         return [self._answer(question) for question in questions]
@@ -173,12 +175,27 @@ class ScriptedAnswerer:
 
 
 @dataclass
+class Proven:
+    """A release's own answers, as of the one that is served."""
+
+    release: ReleaseAnswerer
+    instead: Answerer | None = None
+
+    @property
+    def model_version(self) -> int:
+        return self.release.model_version
+
+    def answer(self, questions: Sequence[Question], stages: StageTimer, patience: float | None = None) -> list[Answer]:
+        return self.release.answer(questions, stages)
+
+
+@dataclass
 class OnlyRelease:
     """No canary beside it."""
 
     answerer: Answerer
 
-    def share_out(self, request_ids: Sequence[str]) -> list[tuple[Answerer, list[int]]]:
+    def share_out(self, request_ids: Sequence[str], may_try: bool = True) -> list[tuple[Answerer, list[int]]]:
         return [(self.answerer, list(range(len(request_ids))))]
 
     def unanswered(self) -> None:
@@ -202,9 +219,7 @@ def start_worker(queue: MemoryQueue) -> Iterator[StartWorker]:
                 wrap(sender),
                 WorkerMetrics(),
                 ready=lambda: True,
-                batch=64,
-                receivers=1,
-                long_poll_seconds=0.05,
+                limits=LoopLimits(receivers=1, long_poll_seconds=0.05),
             )
             thread = threading.Thread(target=loop.run)
             thread.start()

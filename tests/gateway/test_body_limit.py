@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
+from typing import Any
 from urllib.parse import urlsplit
 
 import orjson
 import pytest
+from starlette.types import Message, Receive
+
+from waypost.gateway.body_limit import BodyRoom, BodyTooLarge, NoRoom, read_body
 
 from .conftest import Client, StartGateway
 
@@ -54,6 +59,51 @@ def test_a_content_length_that_lies_stops_nobody_from_counting(gateway: Client) 
     with a_connection(gateway) as connection:
         connection.sendall(head("Content-Length: nonsense"))
         assert read_all(connection).startswith(b"HTTP/1.1 400 ")
+
+
+class TestRoom:
+    def test_bodies_that_are_on_their_way_share_one_room(self) -> None:
+        room = BodyRoom(100)
+        slow = a_body(b"x" * 80, None)
+        with pytest.raises(NoRoom):
+            run_beside(read_body(slow, 1_000, room), read_body(a_body(b"y" * 15, b"y" * 15), 1_000, room))
+
+    def test_a_body_gives_its_room_back_however_it_ends(self) -> None:
+        room = BodyRoom(100)
+        for _ in range(10):
+            assert asyncio.run(read_body(a_body(b"x" * 40, b"x" * 60), 1_000, room)) == b"x" * 100
+            with pytest.raises(BodyTooLarge):
+                asyncio.run(read_body(a_body(b"x" * 40, b"x" * 60), 99, room))
+            with pytest.raises(NoRoom):
+                asyncio.run(read_body(a_body(b"x" * 40, b"x" * 61), 1_000, room))
+
+    def test_a_body_in_one_piece_needs_none(self) -> None:
+        assert asyncio.run(read_body(a_body(b"x" * 1_000), 1_000, BodyRoom(0))) == b"x" * 1_000
+
+
+def a_body(*pieces: bytes | None) -> Receive:
+    """What a connection says; None: it falls silent."""
+    left = list(pieces)
+
+    async def receive() -> Message:
+        piece = left.pop(0)
+        if piece is None:
+            await asyncio.Event().wait()
+        return {"type": "http.request", "body": piece, "more_body": bool(left)}
+
+    return receive
+
+
+def run_beside(slow: Coroutine[Any, Any, bytes], other: Coroutine[Any, Any, bytes]) -> None:
+    async def both() -> None:
+        waiting = asyncio.create_task(slow)
+        await asyncio.sleep(0)
+        try:
+            await other
+        finally:
+            waiting.cancel()
+
+    asyncio.run(both())
 
 
 def head(header: str) -> bytes:

@@ -13,6 +13,7 @@ from tokenizers import Tokenizer
 from tests.factories import a_release, a_tokenizer, keyed_by_strings, slug_at, some_tensors, uuid_at
 from waypost.clock import SystemClock
 from waypost.gateway.models import InvalidRequest, parse_body, parse_parameters
+from waypost.key_types import INTEGER_KEYS, KeyTypes
 from waypost.limits import MAX_EXCLUDE, MAX_KEY_CHARACTERS
 from waypost.objects.memory import MemoryObjectStore
 from waypost.questions import Question
@@ -20,12 +21,11 @@ from waypost.queueing.memory import MemoryQueue
 from waypost.queueing.messages import decode
 from waypost.release import lookups
 from waypost.release.answering import Answerer
-from waypost.release.key_types import INTEGER_KEYS, KeyTypes
 from waypost.release.moves import point_to
 from waypost.release.onnx_runner import load_onnx
 from waypost.release.store import LOOKUPS, MODEL, publish
 
-from .conftest import Client, StartGateway, StartWorker, eventually, publish_release
+from .conftest import Client, Proven, StartGateway, StartWorker, eventually, publish_release
 
 PATIENT_MS = 10_000
 STRINGS = keyed_by_strings(some_tensors())
@@ -54,7 +54,7 @@ class TestFromBodyToAnswer:
 
     def test_a_known_user_is_ranked_by_the_model(self, start_gateway: StartGateway, start_worker: StartWorker) -> None:
         gateway, user = start_gateway(), uuid_at(5)
-        start_worker(an_answerer())
+        start_worker(Proven(an_answerer()))
         answer = gateway.post({"user_id": user, "k": 5, "deadline_ms": PATIENT_MS})
         assert (answer.status, answer.json["source"], answer.json["user_id"]) == (200, "graphsage", user)
         seen = STRINGS.interactions.post[STRINGS.interactions.user == 5].tolist()
@@ -65,7 +65,7 @@ class TestFromBodyToAnswer:
         self, start_gateway: StartGateway, start_worker: StartWorker
     ) -> None:
         gateway = start_gateway()
-        start_worker(an_answerer())
+        start_worker(Proven(an_answerer()))
         small = gateway.post({"user_id": uuid_at(11), "deadline_ms": PATIENT_MS}).json
         capital = gateway.post({"user_id": uuid_at(11).upper(), "deadline_ms": PATIENT_MS}).json
         assert small.pop("request_id") != capital.pop("request_id")
@@ -76,7 +76,7 @@ class TestFromBodyToAnswer:
         self, start_gateway: StartGateway, start_worker: StartWorker
     ) -> None:
         gateway = start_gateway()
-        start_worker(an_answerer())
+        start_worker(Proven(an_answerer()))
         asked = {"user_id": UUID, "k": 100, "recent_post_ids": [slug_at(3), "nowhere"], "deadline_ms": PATIENT_MS}
         answer = gateway.post({**asked, "exclude_post_ids": [slug_at(4), "nowhere"]})
         assert answer.json["source"] == "graphsage"
@@ -86,14 +86,14 @@ class TestFromBodyToAnswer:
         self, start_gateway: StartGateway, start_worker: StartWorker
     ) -> None:
         gateway = start_gateway()
-        start_worker(an_answerer())
+        start_worker(Proven(an_answerer()))
         answer = gateway.post({"user_id": UUID, "k": 3, "deadline_ms": PATIENT_MS}).json
         assert (answer["source"], answer["degraded"], answer["model_version"]) == ("popular", False, 7)
         assert [item["post_id"] for item in answer["items"]] == orjson.loads(FILES["popular.json"])["posts"][:3]
 
     def test_people_may_ask_by_get(self, start_gateway: StartGateway, start_worker: StartWorker) -> None:
         gateway = start_gateway()
-        start_worker(an_answerer())
+        start_worker(Proven(an_answerer()))
         answer = gateway.get(f"/recommend?user_id={uuid_at(5).upper()}&k=2&deadline_ms={PATIENT_MS}")
         assert (answer.status, answer.json["user_id"], len(answer.posts)) == (200, uuid_at(5), 2)
         assert gateway.get("/recommend?user_id=42").status == 422

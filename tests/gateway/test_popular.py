@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from waypost.errors import CorruptObject
 from waypost.gateway.popular import PopularList, parse_popular
+from waypost.key_types import INTEGER_KEYS, KeyTypes
 from waypost.questions import AppKey, Question, TagFilter
-from waypost.release.key_types import INTEGER_KEYS, KeyTypes
 
 POSTS = PopularList(
     version=7,
@@ -80,6 +80,27 @@ def test_the_answer_is_what_a_plain_scan_finds(
     popular = PopularList(1, range(len(tagged)), [0.0] * len(tagged), positions)
     found = [post for post, _ in popular.items(Question(42, k=k, exclude_post_ids=exclude, tags=tags))]
     assert found == [post for post in range(len(tagged)) if eligible(post)][:k]
+
+
+@given(
+    any_of=st.lists(st.sampled_from(["often", "seldom", "once"]), max_size=2).map(tuple),
+    all_of=st.lists(st.sampled_from(["often", "seldom"]), max_size=2).map(tuple),
+    none_of=st.lists(st.sampled_from(["often", "seldom", "once"]), max_size=2).map(tuple),
+)
+def test_rare_tags_and_frequent_ones_filter_alike(
+    any_of: tuple[str, ...], all_of: tuple[str, ...], none_of: tuple[str, ...]
+) -> None:
+    positions = {"often": [*range(0, 2_000, 3)], "seldom": [*range(7, 2_000, 300)], "once": [1_999]}
+    popular = PopularList(1, range(2_000), [0.0] * 2_000, positions)
+    found = popular.items(Question(42, k=2_000, tags=TagFilter(any_of, all_of, none_of)))
+    has = {name: set(tagged) for name, tagged in positions.items()}
+    assert [post for post, _ in found] == [
+        post
+        for post in range(2_000)
+        if (not any_of or any(post in has[name] for name in any_of))
+        and all(post in has[name] for name in all_of)
+        and not any(post in has[name] for name in none_of)
+    ]
 
 
 def test_a_whole_list_is_read() -> None:

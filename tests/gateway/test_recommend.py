@@ -172,6 +172,27 @@ class TestTheModelDoesNotAnswer:
         start_worker()
         assert gateway.post({"user_id": 42, "deadline_ms": PATIENT_MS}).json["source"] == "graphsage"
 
+    def test_a_dead_queue_is_noticed_and_nobody_waits_for_it_until_it_lives_again(
+        self, start_gateway: StartGateway, start_worker: StartWorker
+    ) -> None:
+        gateway = start_gateway()
+        not_asked = 'waypost_gateway_degraded_total{cause="breaker"}'
+        with ThreadPoolExecutor(8) as callers:
+
+            def ask_some() -> list[str]:
+                asked = [{"user_id": user, "deadline_ms": 500} for user in range(8)]
+                answers = list(callers.map(gateway.post, asked))
+                assert {answer.status for answer in answers} == {200}
+                return [answer.json["source"] for answer in answers]
+
+            eventually(lambda: bool(ask_some()) and gateway.metric("waypost_gateway_breaker_state") == 2)
+            before = gateway.metric(not_asked)
+            ask_some()
+            assert gateway.metric(not_asked) - before >= 7  # one may have been a probe
+            start_worker()
+            eventually(lambda: set(ask_some()) == {"graphsage"})
+        assert gateway.metric('waypost_gateway_breaker_changes_total{state="closed"}') == 1
+
     def test_a_reply_for_another_user_is_not_used(self, start_gateway: StartGateway, queue: MemoryQueue) -> None:
         gateway = start_gateway()
         with ThreadPoolExecutor(1) as caller:
@@ -209,7 +230,7 @@ def _wait(event: threading.Event) -> None:
 
 
 class BrokenQueue(MemoryQueue):
-    def send(self, messages: Sequence[OutgoingMessage]) -> frozenset[int]:
+    def send(self, messages: Sequence[OutgoingMessage], within_seconds: float = 0) -> frozenset[int]:
         raise RuntimeError("nobody thought of this")
 
 
@@ -392,7 +413,7 @@ def is_closed(gateway: Client) -> bool:
 def test_the_openapi_document_is_complete(start_gateway: StartGateway) -> None:
     document = start_gateway().get("/openapi.json").json
     post = document["paths"]["/recommend"]["post"]
-    assert set(post["responses"]) == {"200", "401", "403", "413", "422", "429", "503"}
+    assert set(post["responses"]) == {"200", "400", "401", "403", "408", "413", "422", "429", "431", "503"}
     schemas = document["components"]["schemas"]
     assert post["requestBody"]["content"]["application/json"]["schema"]["$ref"].endswith("/RecommendRequest")
     request = schemas["RecommendRequest"]
@@ -408,6 +429,11 @@ def test_the_openapi_document_is_complete(start_gateway: StartGateway) -> None:
     }  # fmt: skip
     assert {"/recommend", "/healthz", "/readyz"} <= set(document["paths"])
     assert not [ref for ref in references(document) if ref.removeprefix("#/components/schemas/") not in schemas]
+    operations = [operation for path in document["paths"].values() for operation in path.values()]
+    bodies = [body for operation in operations for answer in operation["responses"].values()
+              for body in answer["content"].values()]  # fmt: skip
+    assert bodies
+    assert all("example" in body for body in bodies)
 
 
 def references(node: object) -> list[str]:

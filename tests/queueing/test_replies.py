@@ -1,10 +1,8 @@
-"""Replies: their JSON, where they may go, and the contract of every way there."""
+"""Replies: their JSON and where they may go; test_reply_ways.py has the ways there."""
 
 from __future__ import annotations
 
-import socket
 import threading
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -17,10 +15,8 @@ from waypost.questions import Answer
 from waypost.queueing.replies import (
     MAX_REPLY_BODY_BYTES,
     HttpReplySender,
-    MemoryReplySender,
     Reply,
     ReplyResolver,
-    ReplySender,
     decode_replies,
     encode_replies,
     open_replies,
@@ -152,54 +148,6 @@ class Gateway:
     taken: list[Reply] = field(default_factory=list)
 
 
-class TestReplySender:
-    """Every way to a gateway."""
-
-    @pytest.fixture(params=["http", "memory"])
-    def way(self, request: pytest.FixtureRequest) -> Iterator[tuple[ReplySender, Gateway]]:
-        resolver = ReplyResolver("localhost")
-        if request.param == "memory":
-            sender = MemoryReplySender(resolver, OURS)
-            gateway = Gateway("gateway:8090")
-            sender.connect(gateway.reply_to, gateway.taken.extend)
-            yield sender, gateway
-            return
-        with an_http_gateway() as gateway:
-            http = HttpReplySender(resolver, OURS)
-            yield http, gateway
-            http.close()
-
-    def test_a_batch_arrives_whole_and_in_order(self, way: tuple[ReplySender, Gateway]) -> None:
-        sender, gateway = way
-        replies = [a_reply(str(i)) for i in range(64)]
-        sender.send(gateway.reply_to, replies)
-        assert gateway.taken == replies
-
-    def test_a_batch_of_the_longest_keys_arrives_whole_and_in_order(self, way: tuple[ReplySender, Gateway]) -> None:
-        sender, gateway = way
-        items = tuple((f"{i:03d}" + "\U0001f3d6" * 509, 0.5) for i in range(100))
-        replies = [a_reply(str(i), items=items) for i in range(64)]
-        sender.send(gateway.reply_to, replies)
-        assert gateway.taken == replies
-
-    def test_a_second_batch_arrives_too(self, way: tuple[ReplySender, Gateway]) -> None:
-        sender, gateway = way
-        sender.send(gateway.reply_to, [a_reply("1")])
-        sender.send(gateway.reply_to, [a_reply("2")])
-        assert [reply.request_id for reply in gateway.taken] == ["1", "2"]
-
-    def test_a_gateway_that_is_gone_is_unavailable(self, way: tuple[ReplySender, Gateway]) -> None:
-        sender, _ = way
-        with pytest.raises(GatewayUnavailable):
-            sender.send(f"gateway:{a_free_port()}", [a_reply()])
-
-    def test_an_address_that_is_not_ours_is_never_called(self, way: tuple[ReplySender, Gateway]) -> None:
-        sender, gateway = way
-        with pytest.raises(MalformedMessage):
-            sender.send("http://127.0.0.1:8090", [a_reply()])
-        assert gateway.taken == []
-
-
 @pytest.mark.parametrize("status", [200, 302, 400, 403, 500])
 def test_a_gateway_that_answers_anything_but_204_is_unavailable(status: int) -> None:
     with an_http_gateway(status) as gateway, pytest.raises(GatewayUnavailable, match=str(status)):
@@ -238,9 +186,3 @@ class an_http_gateway:  # noqa: N801  read as a noun in a with statement
         self._server.shutdown()
         self._thread.join()
         self._server.server_close()
-
-
-def a_free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,20 +12,24 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
 from tests.factories import a_tokenizer, keyed_by_strings, slug_at, some_tables, some_tensors, uuid_at
+from tests.release.brute_force import TOLERANCE, BruteForce
 from waypost.exporter.contents import build_lookups
 from waypost.exporter.onnx_graph import to_onnx
 from waypost.exporter.reference import reference_scores
-from waypost.model.signature import Row
+from waypost.model.signature import FORBIDDEN_SCORE, Row
 from waypost.questions import Answer, AppKey, Question, TagFilter
 from waypost.release import lookups
-from waypost.release.answering import LIGHT_LIST, Answerer
+from waypost.release.answering import Answerer
 from waypost.release.onnx_runner import load_onnx
 from waypost.stages import StageTimer
 
-TENSORS = some_tensors()
+TAG_NAMES = ("Tag0", "tag1", "TAG2", "Straße", "Ünder")
+TENSORS = some_tensors(tag_names=TAG_NAMES)
 TABLES = some_tables(TENSORS)
 LOOKUPS = lookups.from_bytes(lookups.to_bytes(build_lookups(TENSORS, TABLES)))
 ANSWERER = Answerer(7, LOOKUPS, Tokenizer.from_str(a_tokenizer()), load_onnx(to_onnx(TABLES), threads=1))
+WORDS = {"beach": 1, "snow": 2, "train": 3, "food": 4, "lisbon": 5}
+TRUTH = BruteForce(TENSORS, TABLES, WORDS)
 KNOWN, WITHOUT_HISTORY, UNKNOWN = 50, 10, 99
 
 
@@ -36,61 +41,46 @@ def posts_of(answer: Answer) -> list[AppKey]:
     return [post_id for post_id, _ in answer.items]
 
 
+def scores_of(answer: Answer) -> list[float]:
+    return [score for _, score in answer.items]
+
+
 def seen_by(user_id: AppKey) -> set[int]:
     row = int(np.searchsorted(TENSORS.user_ids, user_id))
     return set(TENSORS.post_ids[TENSORS.interactions.post[TENSORS.interactions.user == row]].tolist())
 
 
-def tags_of(post_id: int) -> set[str]:
-    return {TENSORS.tag_names[tag].lower() for tag in TENSORS.post_tags.row(post_id - 1000)}
-
-
-def passes(post_id: int, tags: TagFilter) -> bool:
-    carried = tags_of(post_id)
-    return (
-        (not tags.any or any(name.lower() in carried for name in tags.any))
-        and all(name.lower() in carried for name in tags.all)
-        and not any(name.lower() in carried for name in tags.none)
-    )
-
-
-names = st.lists(st.sampled_from(["Tag0", "tag1", "TAG2", "tag3", "nowhere"]), max_size=2).map(tuple)
+named = st.sampled_from(["Tag0", "tAG0", "tag1", "tag2", "STRASSE", "straße", "ÜNDER", "nowhere"])
+names = st.lists(named, max_size=3).map(tuple)
 post_ids = st.lists(st.integers(995, 1035), max_size=12).map(tuple)
+many_post_ids = st.one_of(post_ids, st.just(tuple(range(1000, 1028))), st.just(tuple(range(900, 1100))))
 questions = st.builds(
     Question,
     user_id=st.sampled_from([10, 20, 50, 120, 99, -1]),
     k=st.integers(1, 100),
     recent_post_ids=post_ids,
-    exclude_post_ids=post_ids,
+    exclude_post_ids=many_post_ids,
     tags=st.builds(TagFilter, names, names, names),
-    query=st.sampled_from([None, "", "beach train", "unheard of"]),
+    query=st.sampled_from([None, "", "beach train", "train train beach"]),
     exclude_seen=st.booleans(),
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300, deadline=None, derandomize=True)
 @given(questions)
-def test_the_answer_holds_k_eligible_posts_whenever_there_are_k(question: Question) -> None:
-    forbidden = set(question.exclude_post_ids)
-    if question.exclude_seen:
-        forbidden |= set(question.recent_post_ids)
-        if question.user_id in TENSORS.user_ids:
-            forbidden |= seen_by(question.user_id)
-    eligible = {p for p in TENSORS.post_ids.tolist() if p not in forbidden and passes(p, question.tags)}
-    answer = ask(question)
-    got = posts_of(answer)
-    assert set(got) <= eligible
-    assert len(got) == len(set(got)) == min(question.k, len(eligible))
-    scores = [score for _, score in answer.items]
-    assert [(-s, p) for p, s in answer.items] == sorted((-s, p) for p, s in answer.items), scores
+def test_the_answer_is_that_of_brute_force(question: Question) -> None:
+    assert TRUTH.expected(question).differs_from(ask(question)) == ""
 
 
-@settings(max_examples=50, deadline=None)
-@given(st.lists(questions, min_size=1, max_size=8))
-def test_a_batch_answers_as_each_question_alone(batch: list[Question]) -> None:
-    for together, alone in zip(ANSWERER.answer(batch, StageTimer()), [ask(q) for q in batch], strict=True):
-        assert posts_of(together) == posts_of(alone)
+@settings(max_examples=40, deadline=None, derandomize=True)
+@given(st.lists(questions, min_size=1, max_size=24))
+def test_a_question_s_answer_does_not_depend_on_its_batch_mates(batch: list[Question]) -> None:
+    """Scores may differ in their last bits, as a kernel adds in another order; posts that close may change places."""
+    for question, together in zip(batch, ANSWERER.answer(batch, StageTimer()), strict=True):
+        alone = ask(question)
         assert together.source == alone.source
+        assert TRUTH.expected(question).differs_from(together) == ""
+        np.testing.assert_allclose(scores_of(together), scores_of(alone), rtol=0, atol=TOLERANCE)
 
 
 def test_a_known_user_is_ranked_by_the_model() -> None:
@@ -145,10 +135,21 @@ def test_an_unknown_tag_matches_no_post() -> None:
 
 
 def test_a_row_with_a_long_list_does_not_change_its_neighbours_answers() -> None:
-    long = Question(KNOWN, exclude_post_ids=tuple(range(1000, 1000 + LIGHT_LIST + 1)))
+    long = Question(KNOWN, exclude_post_ids=tuple(range(1000, 6000)))
     together = ANSWERER.answer([long, Question(KNOWN)], StageTimer())
     assert together[0].items == ()
     assert together[1].items == ask(Question(KNOWN)).items
+
+
+def test_of_posts_with_one_score_the_lowest_come_first_whatever_the_model_does() -> None:
+    """ONNX asks TopK to; an execution provider may not."""
+
+    def infer(inputs: dict[str, Any]) -> dict[str, Any]:
+        one = np.array([[9, 7, 8, 3, 2]]), np.array([[0.5, 0.5, 0.5, 0.1, FORBIDDEN_SCORE]], np.float32)
+        return dict(zip(("post_index", "score"), one, strict=True))
+
+    answer = replace(ANSWERER, infer=infer).answer([Question(KNOWN, k=2)], StageTimer())[0]
+    assert posts_of(answer) == [1007, 1008]
 
 
 STRINGS = Answerer(
@@ -175,7 +176,7 @@ def slug_of(post: AppKey) -> str:
     return slug_at(int(post) - 1000) if known else f"nowhere {post}"
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None, derandomize=True)
 @given(questions)
 def test_string_keys_get_the_very_answers_of_integer_keys(question: Question) -> None:
     by_integer, by_string = ask(question), STRINGS.answer([in_strings(question)], StageTimer())[0]

@@ -55,7 +55,7 @@ def load(store: MemoryObjectStore) -> None:
     held = read_pointer(store)
     assert held is not None
     load_release(store, held.pointer.release, TRUSTED, version=held.pointer.version)
-    load_popular(store, held.pointer, TRUSTED)
+    load_popular(store, held.pointer.release, TRUSTED, held.pointer.version)
 
 
 def try_damages(store: MemoryObjectStore, count: int) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from waypost.release.key_types import INTEGER_KEYS, KeyTypes, parse_key_types
+from waypost.key_types import INTEGER_KEYS, KeyTypes, parse_key_types
 
 
 def test_a_release_that_says_nothing_has_integers() -> None:

@@ -12,9 +12,9 @@ from tests.factories import keyed_by_strings, slug_at, some_tables, some_tensors
 from waypost.errors import CorruptObject
 from waypost.exporter.contents import build_lookups
 from waypost.gateway.popular import parse_popular
+from waypost.key_types import INTEGER_KEYS, KeyTypes
 from waypost.questions import Question
 from waypost.release import lookups
-from waypost.release.key_types import INTEGER_KEYS, KeyTypes
 from waypost.release.popular import to_popular
 
 INTEGERS = some_tensors(num_users=4, num_posts=6)
@@ -90,7 +90,7 @@ class TestPopularList:
         by_integer = parse_popular(to_popular(lookups.from_bytes(BY_INTEGER), 7))
         by_string = parse_popular(to_popular(lookups.from_bytes(BY_STRING), 7))
         assert (by_integer.keys, by_string.keys) == (INTEGER_KEYS, KeyTypes("uuid", "text"))
-        assert by_string.posts == [slug_at(post - 1000) for post in by_integer.posts if isinstance(post, int)]
+        assert list(by_string.posts) == [slug_at(post - 1000) for post in by_integer.posts if isinstance(post, int)]
         assert (by_string.scores, by_string.tags) == (by_integer.scores, by_integer.tags)
 
     def test_excludes_are_compared_as_the_app_writes_them(self) -> None:

@@ -7,14 +7,15 @@ import shutil
 import signal
 import threading
 import uuid
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests.factories import a_release
+from tests.triton_processes import send_to_stub_once_it_runs
 from waypost.clock import ManualClock
 from waypost.errors import StoreUnavailable, TritonUnavailable
 from waypost.metrics import WorkerMetrics
@@ -30,10 +31,11 @@ from waypost.release.triton import TritonModel
 from waypost.release.versions import next_version
 from waypost.settings import AwsAccess, EmbeddedStack
 from waypost.stages import StageTimer
+from waypost.worker import loads, watch
 from waypost.worker.canary import CanaryLimits
 from waypost.worker.follow import PROBE_VALID_SECONDS, REFUSED_RETRY_SECONDS, FollowerLimits, ReleaseFollower
-from waypost.worker.pod import ModelFolder, TritonPod
-from waypost.worker.restarter import NO_KEEPER
+from waypost.worker.pod import Installed, ModelFolder, TritonPod
+from waypost.worker.restarter import NO_KEEPER, KeeperFolder
 from waypost.worker.sources import ReleaseSources
 
 if TYPE_CHECKING:
@@ -621,3 +623,122 @@ def test_a_damaged_model_folder_is_written_again(
     follower.look()
     assert answers(follower) == (1, "graphsage")
     assert follower.ready()
+
+
+class HangingPod(TritonPod):
+    """Its load of version 2 hangs until it is let go or ended."""
+
+    def __init__(self, triton: TritonModel, folder: ModelFolder) -> None:
+        super().__init__(triton, folder, NO_KEEPER)
+        self.hangs, self.go_on, self.ended = threading.Event(), threading.Event(), False
+
+    def load(self, new: Installed, files: Mapping[str, bytes], keep: Sequence[Installed]) -> None:
+        if new.version == 2:
+            self.hangs.set()
+            self.go_on.wait(60)
+            if self.ended:
+                raise TritonUnavailable("connection reset")
+        super().load(new, files, keep)
+
+    def end_load(self) -> None:
+        self.ended = True
+        self.go_on.set()
+
+
+@pytest.fixture
+def hanging(
+    store: StoreThatGoesAway,
+    triton: TritonModel,
+    triton_stack: EmbeddedStack,
+    tmp_path: Path,
+    clock: ManualClock,
+    monkeypatch: pytest.MonkeyPatch,
+) -> tuple[ReleaseFollower, HangingPod]:
+    """A follower that serves release 1 and is about to take up release 2, whose load hangs."""
+    monkeypatch.setattr(watch, "LOOK_SECONDS", 0.02)
+    monkeypatch.setattr(loads, "LEFT_PATIENCE_SECONDS", 0.1)
+    pod = HangingPod(triton, ModelFolder(Path(triton_stack.triton_repository), "python", "cpu"))
+    sources = ReleaseSources(store, NO_KEYS, tmp_path / "kept")
+    follower = ReleaseFollower(sources, pod, clock, WorkerMetrics(), AT_ONCE, "a pod")
+    published(store)
+    follower.look()
+    published(store, seed=1)
+    return follower, pod
+
+
+@contextmanager
+def looking_at(follower: ReleaseFollower) -> Iterator[threading.Thread]:
+    thread = threading.Thread(target=follower.look)
+    thread.start()
+    yield thread
+    thread.join(timeout=60)
+    assert not thread.is_alive()
+
+
+def test_a_rollback_does_not_wait_for_a_load_that_hangs(
+    hanging: tuple[ReleaseFollower, HangingPod], store: StoreThatGoesAway, triton: TritonModel
+) -> None:
+    follower, pod = hanging
+    with looking_at(follower):
+        pod.hangs.wait(60)
+        roll_back(store, None, "test", "a test", CLOCK)
+    assert answers(follower) == (1, "graphsage")
+    follower.look()
+    assert answers(follower) == (1, "graphsage"), "which is served already: nothing is ended for it"
+    assert not pod.ended
+    pod.go_on.set()
+    while follower._loads.one_was_left:
+        follower.look()
+    with pytest.raises(TritonUnavailable):
+        triton.infer(2, dict(golden_inputs(follower)))
+    assert answers(follower) == (1, "graphsage")
+
+
+def test_a_release_after_one_whose_load_hangs_does_not_wait_for_it(
+    hanging: tuple[ReleaseFollower, HangingPod], store: StoreThatGoesAway
+) -> None:
+    follower, pod = hanging
+    with looking_at(follower):
+        pod.hangs.wait(60)
+        assert published(store, seed=2) == 3
+    follower.look()
+    assert pod.ended
+    assert answers(follower) == (3, "graphsage")
+
+
+def golden_inputs(follower: ReleaseFollower) -> Mapping[str, Any]:
+    served = follower._served
+    assert served is not None
+    return served.installed.golden.inputs
+
+
+@pytest.mark.drill  # slow: Triton is restarted
+def test_a_load_that_really_hangs_is_left_and_then_ended(
+    store: StoreThatGoesAway, triton_stack: EmbeddedStack, tmp_path: Path, clock: ManualClock
+) -> None:
+    repository = Path(triton_stack.triton_repository)
+    patient = TritonModel(triton_stack.triton_url, 5, 300)
+    pod = TritonPod(patient, ModelFolder(repository, "python", "cpu"), KeeperFolder(repository))
+    sources = ReleaseSources(store, NO_KEYS, tmp_path / "kept")
+    follower = ReleaseFollower(sources, pod, clock, WorkerMetrics(), AT_ONCE, "a pod")
+    published(store)
+    follower.look()
+    published(store, seed=1)
+    folder, over = repository / patient.name, threading.Event()
+    stopper = threading.Thread(target=send_to_stub_once_it_runs, args=(folder / "2", signal.SIGSTOP, over.is_set))
+    stopper.start()
+    try:
+        with looking_at(follower):
+            stopper.join(timeout=60)
+            roll_back(store, None, "test", "a test", CLOCK)
+        assert answers(follower) == (1, "graphsage")
+        assert published(store, seed=2) == 3
+        follower.look()
+        assert answers(follower) == (3, "graphsage")
+        assert {entry.name for entry in folder.iterdir() if entry.is_dir()} == {"1", "3"}
+    finally:
+        over.set()
+        with suppress(TritonUnavailable):
+            patient.unload(3)
+        patient.close()
+        remove_model(repository, patient.name)

@@ -25,13 +25,13 @@ from waypost.errors import TritonUnavailable
 from waypost.objects.protocols import ObjectStore
 from waypost.objects.s3 import S3ObjectStore, s3_client
 from waypost.release import golden
+from waypost.release.kept import load_kept
 from waypost.release.pointer import How, Target, move_pointer, read_pointer
 from waypost.release.repository import remove_model
 from waypost.release.signing import SigningKey, TrustedKeys
 from waypost.release.store import GOLDEN, publish, version_of
 from waypost.release.triton import TritonModel
 from waypost.settings import AwsAccess, EmbeddedStack
-from waypost.worker.kept import load_kept
 
 PROJECT = Path(__file__).parents[2]
 EVERY = 12  # of the steps in `make test`; `make test-faults` takes them all

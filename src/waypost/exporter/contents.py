@@ -8,13 +8,13 @@ from numpy.typing import NDArray
 from waypost.errors import PipelineError
 from waypost.graph.tensors import GraphTensors, Int32Array, csr_from_pairs, transposed
 from waypost.graph.texts import Texts
+from waypost.key_types import KeyTypes
 from waypost.limits import MAX_KEY_CHARACTERS
 from waypost.model.kinds import taught
 from waypost.model.serving import ServingTables
 from waypost.model.signature import Row, Sizes, pack
 from waypost.release.answering import Infer
 from waypost.release.golden import Golden
-from waypost.release.key_types import KeyTypes
 from waypost.release.lookups import Lookups
 from waypost.release.text_keys import TextKeys
 

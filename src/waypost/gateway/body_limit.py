@@ -1,62 +1,115 @@
-"""BodyLimit: reads a request's body whole, up to a limit, before anything else sees the request; beyond it answers 413.
+"""Bodies, counted in bytes as they arrive: whole up to a limit, and beyond it refused without reading the rest.
 
-It counts what arrives, so a body without Content-Length (or with a wrong one) is stopped too; the rest is never read.
+A body without Content-Length (or with a wrong one) is stopped too. How long a body may take is the Connection's to say.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 
 import orjson
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-BODY_SECONDS = 10.0  # the longest deadline; a body that takes longer is nobody's request
+from waypost.gateway.reception import LINGER_BYTES, LINGER_SECONDS
+
+MAX_BODIES_BYTES = 64 << 20  # on their way at a time: 64 of the largest, or a thousand of 64 KiB
 _METHODS_WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
+_JSON = (b"content-type", b"application/json")
+_CLOSE = (b"connection", b"close")
+
+
+class BodyTooLarge(Exception):
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"the body is larger than {limit} bytes")
+
+
+class CallerGone(Exception):
+    """The connection ended before the body did: there is nobody to answer."""
+
+
+class NoRoom(Exception):
+    """So much is on its way in other bodies that this one must wait."""
+
+
+class BodyRoom:
+    """Memory for bodies that are on their way, all together; one that comes in one piece needs none."""
+
+    def __init__(self, limit: int) -> None:
+        self._left = limit  # bytes
+
+    def take(self, size: int) -> None:
+        """Raises NoRoom. What was taken is given back even then."""
+        self._left -= size
+        if self._left < 0:
+            raise NoRoom
+
+    def give_back(self, size: int) -> None:
+        self._left += size
+
+
+async def read_body(receive: Receive, limit: int, room: BodyRoom) -> bytes:
+    """The whole body. Raises BodyTooLarge as soon as it is, CallerGone, NoRoom."""
+    message = await receive()
+    body: bytes = message.get("body", b"")
+    if not message.get("more_body", False):
+        if message["type"] == "http.disconnect":
+            raise CallerGone
+        if len(body) > limit:
+            raise BodyTooLarge(limit)
+        return body
+    return await _read_rest(receive, limit, room, body)
+
+
+async def _read_rest(receive: Receive, limit: int, room: BodyRoom, first: bytes) -> bytes:
+    pieces, size, more = [first], len(first), True
+    try:
+        room.take(size)
+        while more and size <= limit:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                raise CallerGone
+            pieces.append(message.get("body", b""))
+            size += len(pieces[-1])
+            room.take(len(pieces[-1]))
+            more = message.get("more_body", False)
+    finally:
+        room.give_back(size)
+    if size > limit:
+        raise BodyTooLarge(limit)
+    return b"".join(pieces)
+
+
+def announced_length(headers: Iterable[tuple[bytes, bytes]]) -> int:
+    """Content-Length in bytes; 0 when absent (the HTTP parser has refused one that is no number)."""
+    for name, value in headers:
+        if name == b"content-length":
+            return int(value)
+    return 0
 
 
 class BodyLimit:
+    """Hands the application its body whole, or answers 413 itself."""
+
     def __init__(self, app: ASGIApp, limit: int) -> None:
-        self._app, self._limit = app, limit
+        self._app, self._limit, self._room = app, limit, BodyRoom(MAX_BODIES_BYTES)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["method"] not in _METHODS_WITH_BODY:
             await self._app(scope, receive, send)
             return
-        if announced_length(scope) > self._limit:
-            await _refuse(send, 413, f"the body is larger than {self._limit} bytes")
-            return
         try:
-            async with asyncio.timeout(BODY_SECONDS):
-                body = await self._read(receive)
-        except TimeoutError:
-            await _refuse(send, 408, f"the body did not come within {BODY_SECONDS:.0f} seconds")
+            if announced_length(scope["headers"]) > self._limit:
+                raise BodyTooLarge(self._limit)
+            body = await read_body(receive, self._limit, self._room)
+        except BodyTooLarge as error:
+            await send_refusal(413, str(error), (), receive, send)
+        except NoRoom:
+            await send_refusal(429, "too many bodies are on their way", (), receive, send)
+        except CallerGone:
             return
-        if body is None:
-            await _refuse(send, 413, f"the body is larger than {self._limit} bytes")
-            return
-        await self._app(scope, _replay(body, receive), send)
-
-    async def _read(self, receive: Receive) -> bytes | None:
-        """The whole body, or None as soon as it is too large."""
-        chunks: list[bytes] = []
-        size = 0
-        while True:
-            message = await receive()
-            chunk = message.get("body", b"")  # absent in http.disconnect
-            size += len(chunk)
-            if size > self._limit:
-                return None
-            chunks.append(chunk)
-            if not message.get("more_body", False):
-                return b"".join(chunks)
-
-
-def announced_length(scope: Scope) -> int:
-    """Content-Length in bytes; 0 when absent (the HTTP parser has refused one that is no number)."""
-    for name, value in scope["headers"]:
-        if name == b"content-length":
-            return int(value)
-    return 0
+        else:
+            await self._app(scope, _replay(body, receive), send)
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:
@@ -73,11 +126,31 @@ def _replay(body: bytes, receive: Receive) -> Receive:
     return replay
 
 
-async def _refuse(send: Send, status: int, detail: str) -> None:
-    """Answer and close the connection: what follows on it is the rest of the body."""
+async def send_refusal(
+    status: int, detail: str, headers: Iterable[tuple[bytes, bytes]], receive: Receive, send: Send
+) -> None:
+    """Answer although the body is not read whole, and close the connection: what follows on it is the body's rest.
+
+    The rest is read for a moment and dropped: a socket closed with unread bytes resets, and the caller may never see
+    the answer.
+    """
     body = orjson.dumps({"detail": detail})
-    headers = [
-        (b"content-type", b"application/json"), (b"content-length", str(len(body)).encode()), (b"connection", b"close"),
-    ]  # fmt: skip
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
+    facts = [_JSON, (b"content-length", str(len(body)).encode()), _CLOSE, *headers]
+    await send({"type": "http.response.start", "status": status, "headers": facts})
+    await send({"type": "http.response.body", "body": body, "more_body": True})
+    await drop_body(receive, LINGER_BYTES)
+    await send({"type": "http.response.body", "body": b""})
+
+
+async def drop_body(receive: Receive, limit: int) -> bool:
+    """Read what comes for a moment; whether the body ended in it."""
+    size, more = 0, True
+    try:
+        async with asyncio.timeout(LINGER_SECONDS):
+            while more and size <= limit:
+                message = await receive()
+                size += len(message.get("body", b""))
+                more = message.get("more_body", False)
+    except TimeoutError:
+        return False
+    return not more

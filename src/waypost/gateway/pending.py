@@ -12,9 +12,9 @@ from typing import Literal
 from waypost.questions import Answer, AppKey
 from waypost.queueing.replies import Reply
 
-# Why the model did not rank: no reply in time, the queue did not take the message, a reply that is not this request's,
-# or something nobody thought of.
-Cause = Literal["timeout", "queue", "reply", "error"]
+# Why the model did not rank: no reply in time, the queue did not take the message, it is known to be dead and was not
+# asked, a reply that is not this request's, or something nobody thought of.
+Cause = Literal["timeout", "queue", "breaker", "reply", "error"]
 
 
 @dataclass(slots=True)

@@ -13,17 +13,16 @@ from dataclasses import dataclass, field
 
 from waypost.clock import Clock
 from waypost.faults import Fault
+from waypost.gateway.breaker import Breaker
 from waypost.gateway.enqueue import Enqueuer
 from waypost.gateway.follower import PopularFollower
 from waypost.gateway.pending import Cause, Pending, Waiting
+from waypost.gateway.reserve import Reserve
+from waypost.key_types import KeyTypes
 from waypost.metrics import GatewayMetrics
 from waypost.questions import Answer, AppKey, Question
 from waypost.queueing.messages import RecommendMessage
-from waypost.release.key_types import KeyTypes
 
-# Kept back from the deadline for the popular answer, its encoding and the way to the caller; of a short one, a fifth.
-RESERVE_SECONDS = 0.025
-RESERVE_SHARE = 0.2
 BUSY_RETRY_SECONDS = 1  # a request takes a quarter of a second
 UNPUBLISHED_RETRY_SECONDS = 30  # a first night takes minutes
 logger = logging.getLogger(__name__)
@@ -52,6 +51,8 @@ class Recommender:
         enqueuer: Enqueuer,
         pending: Pending,
         follower: PopularFollower,
+        breaker: Breaker,
+        reserve: Reserve,
         metrics: GatewayMetrics,
         clock: Clock,
         reply_to: str,
@@ -59,9 +60,11 @@ class Recommender:
         fault: Fault,
     ) -> None:
         self._enqueuer, self._pending, self._follower = enqueuer, pending, follower
+        self._breaker, self._reserve = breaker, reserve
         self._metrics, self._clock, self._reply_to = metrics, clock, reply_to
         self._concurrency, self._fault = concurrency, fault
         self._in_flight = 0
+        metrics.in_flight.set_function(lambda: self._in_flight)  # asked when scraped, not told at each request
         self.stopping = False
 
     @property
@@ -90,12 +93,10 @@ class Recommender:
     async def recommend(self, question: Question, arrived: float, deadline_seconds: float) -> Recommendation:
         """The model's answer, or the popular one in time. `arrived`: monotonic seconds. Raises Refused."""
         self._in_flight += 1
-        self._metrics.in_flight.set(self._in_flight)
         try:
             return await self._recommend(question, arrived, deadline_seconds)
         finally:
             self._in_flight -= 1
-            self._metrics.in_flight.set(self._in_flight)
 
     async def pause(self, stage: str, model_version: int | None) -> None:
         """The fault on purpose, if this stage has one."""
@@ -104,26 +105,34 @@ class Recommender:
 
     async def _recommend(self, question: Question, arrived: float, deadline_seconds: float) -> Recommendation:
         request_id = os.urandom(16).hex()
-        waiting = self._pending.open(request_id, question.user_id)
+        due = arrived + deadline_seconds - self._reserve.seconds(deadline_seconds)  # then the wait ends
         await self.pause("validate", self._current_version())
         asked = self._clock.monotonic()
-        remaining = arrived + deadline_seconds - _reserve(deadline_seconds) - asked
-        outcome = await self._ask(request_id, question, waiting, remaining)
+        waiting = self._pending.open(request_id, question.user_id)
+        outcome = await self._ask(request_id, question, waiting, due)
         answered = self._clock.monotonic()
         sent = min(answered if waiting.sent is None else waiting.sent, answered)
         stages = {"validate": asked - arrived, "enqueue": sent - asked, "wait": answered - sent}
         if isinstance(outcome, Answer):
             return Recommendation(request_id, question.user_id, outcome, False, stages)
         self._metrics.degraded.labels(outcome).inc()
-        return Recommendation(request_id, question.user_id, self._popular(question), True, stages)
+        popular = self._popular(question)
+        if outcome == "timeout":
+            self._reserve.was_late(self._clock.monotonic() - due)
+        return Recommendation(request_id, question.user_id, popular, True, stages)
 
-    async def _ask(self, request_id: str, question: Question, waiting: Waiting, seconds: float) -> Answer | Cause:
+    async def _ask(self, request_id: str, question: Question, waiting: Waiting, due: float) -> Answer | Cause:
+        """What came of it until `due`, monotonic seconds; never raises."""
         try:
             await self.pause("enqueue", self._current_version())
-            now = self._clock.now()
-            message = RecommendMessage(question, request_id, now, now + seconds, self._reply_to)
-            self._enqueuer.submit(message, waiting)
-            outcome = await self._pending.wait(request_id, waiting, seconds)
+            remaining = due - self._clock.monotonic()
+            if not self._breaker.admits(self._clock.monotonic(), remaining):
+                self._pending.fail(request_id, "breaker")
+            elif remaining > 0:
+                now = self._clock.now()
+                message = RecommendMessage(question, request_id, now, now + remaining, self._reply_to)
+                self._enqueuer.submit(message, waiting)
+            outcome = await self._pending.wait(request_id, waiting, remaining)
             if isinstance(outcome, Answer):
                 await self.pause("wait", outcome.model_version)
         except Exception:
@@ -141,7 +150,3 @@ class Recommender:
     def _current_version(self) -> int | None:
         popular = self._follower.popular
         return popular.version if popular else None
-
-
-def _reserve(deadline_seconds: float) -> float:
-    return min(RESERVE_SECONDS, deadline_seconds * RESERVE_SHARE)

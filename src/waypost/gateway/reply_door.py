@@ -5,24 +5,19 @@ A bare ASGI application, because there is one path, one method and no content to
 
 from __future__ import annotations
 
-import logging
-
 from starlette.types import Receive, Scope, Send
 
 from waypost.errors import BadSignature, MalformedMessage
-from waypost.gateway.pending import Pending
-from waypost.metrics import GatewayMetrics
-from waypost.queueing.replies import PATH, Reply, open_replies
+from waypost.gateway.inbox import Inbox
+from waypost.queueing.replies import PATH, open_replies
 from waypost.queueing.signing import Keyring
-
-logger = logging.getLogger(__name__)
 
 
 class ReplyDoor:
     """Wrapped in BodyLimit, which hands the body over whole."""
 
-    def __init__(self, pending: Pending, keyring: Keyring, metrics: GatewayMetrics) -> None:
-        self._pending, self._keyring, self._metrics = pending, keyring, metrics
+    def __init__(self, inbox: Inbox, keyring: Keyring) -> None:
+        self._inbox, self._keyring = inbox, keyring
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["path"] != PATH or scope["method"] != "POST":
@@ -38,20 +33,13 @@ class ReplyDoor:
         try:
             replies = open_replies(body, headers, self._keyring)
         except BadSignature as error:
-            return self._reject(403, error)
+            self._inbox.reject(error)
+            return 403
         except MalformedMessage as error:
-            return self._reject(400, error)
-        for reply in replies:
-            self._resolve(reply)
+            self._inbox.reject(error)
+            return 400
+        self._inbox.take(replies)
         return 204
-
-    def _resolve(self, reply: Reply) -> None:
-        self._metrics.replies.labels("used" if self._pending.resolve(reply) else "late").inc()
-
-    def _reject(self, status: int, error: Exception) -> int:
-        self._metrics.replies.labels("rejected").inc()
-        logger.warning("a reply was rejected", extra={"cause": str(error)})
-        return status
 
 
 async def _answer(send: Send, status: int) -> None:

@@ -1,7 +1,8 @@
-"""The gateway process, as a recipe: bind, connect, serve, stop.
+"""The gateway process, as a recipe: bind, connect, serve, drain, stop.
 
-It starts and answers without S3 and without SQS: the first is looked for again and again, the second only makes answers
-degraded.
+Told to stop it is first not ready and answers on, every answer closing its connection, so that load balancers and
+callers go elsewhere; then it takes no new connections and answers what it has. It starts and answers without S3 and
+without SQS: the first is looked for again and again, the second only makes answers degraded.
 """
 
 from __future__ import annotations
@@ -10,40 +11,55 @@ import asyncio
 import logging
 import signal
 import socket
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 import uvloop
 
 from waypost.announcing import announced
-from waypost.clock import SystemClock
+from waypost.clock import Clock, SystemClock
 from waypost.errors import SettingsError
 from waypost.faults import Fault, parse_fault
 from waypost.gateway.app import create_app
 from waypost.gateway.body_limit import BodyLimit
+from waypost.gateway.breaker import Breaker, show_breaker
 from waypost.gateway.enqueue import Enqueuer
 from waypost.gateway.follower import PopularFollower
+from waypost.gateway.inbox import Inbox
 from waypost.gateway.keys import ApiKeys
 from waypost.gateway.metrics_app import MetricsApp
 from waypost.gateway.pending import Pending
 from waypost.gateway.ports import bind, bind_preferred, is_loopback, port_of, url_of
+from waypost.gateway.quotas import Quota, Quotas
+from waypost.gateway.reception import Patience
 from waypost.gateway.recommend import Recommender
 from waypost.gateway.reply_door import ReplyDoor
+from waypost.gateway.reserve import Reserve
 from waypost.gateway.servers import Servers
+from waypost.gateway.watching import watch
+from waypost.memory import spare_what_stays
 from waypost.metrics import GatewayMetrics
 from waypost.objects.protocols import ObjectStore
 from waypost.objects.s3 import S3ObjectStore, s3_client
 from waypost.queueing.protocols import RequestQueue
-from waypost.queueing.replies import MAX_REPLY_BODY_BYTES
+from waypost.queueing.replies import MAX_REPLY_BODY_BYTES, ReplyReceiver
+from waypost.queueing.reply_queue import QueueReplyReceiver
 from waypost.queueing.signing import Keyring, load_keyring
 from waypost.queueing.sqs import SqsQueue
 from waypost.release.signing import TrustedKeys, trusted_keys
 from waypost.settings import GatewaySettings, Parts, SharedSettings
 
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 KEYS_SECONDS = 1.0  # how soon a changed API keys file counts
+DRAIN_SECONDS = 5.0  # Kubernetes takes a pod that is not ready out of every node's rules in a second or two
+LOOPBACK_DRAIN_SECONDS = 0.5  # no load balancer there: only callers with kept connections are told
 POINTER_READ_SECONDS = 5.0  # S3 answers in milliseconds, popular.json in tens of them
 LOCAL_LABEL = "gateway"  # this gateway's name where the reply domain is this machine
+KEPT_POPULAR = "kept-popular"
 logger = logging.getLogger(__name__)
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -54,6 +70,8 @@ class Outside:
     store: ObjectStore
     keyring: Keyring
     trusted: TrustedKeys
+    reply_queue: ReplyReceiver | None = None  # else workers reply to this pod's own door
+    keys_files: Mapping[str, Path] = field(default_factory=dict)  # whose age is watched
 
 
 @dataclass(frozen=True)
@@ -67,11 +85,13 @@ def run(settings: GatewaySettings, shared: SharedSettings, parts: Parts) -> int:
     """Serve until SIGTERM or SIGINT; the exit code. Raises SettingsError before anything is served."""
     keys = ApiKeys(settings.api_keys_file)
     require_loopback(settings, keys)
-    outside = connect(parts)
+    outside = connect(settings, parts)
+    settings = settings.model_copy(update={"kept_popular": settings.kept_popular or shared.local_dir / KEPT_POPULAR})
     sockets = bind_all(settings)
     found_at = shared.local_dir / "run" / "gateway.json" if parts.embedded else None
-    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        runner.run(_serve_until_signal(settings, outside, sockets, keys, parse_fault(shared.faults), found_at))
+    spare_what_stays()
+    with asyncio.Runner(loop_factory=loop_factory()) as runner:
+        runner.run(serve_until_signal(settings, outside, sockets, keys, parse_fault(shared.faults), found_at))
     return 0
 
 
@@ -84,15 +104,24 @@ def require_loopback(settings: GatewaySettings, keys: ApiKeys) -> None:
         )
 
 
-def connect(parts: Parts) -> Outside:
+def connect(settings: GatewaySettings, parts: Parts) -> Outside:
     if parts.message_keys_file is None:
         raise SettingsError("WAYPOST_MESSAGE_KEYS_FILE is not set", "set it to the file of message keys")
+    keyring, owner = load_keyring(parts.message_keys_file), settings.reply_address or LOCAL_LABEL
     return Outside(
         queue=SqsQueue(parts.sqs, parts.request_queue_url),
         store=S3ObjectStore(s3_client(parts.s3, read_timeout_seconds=POINTER_READ_SECONDS), parts.bucket),
-        keyring=load_keyring(parts.message_keys_file),
+        keyring=keyring,
         trusted=trusted_keys(parts),
+        reply_queue=QueueReplyReceiver(parts.sqs, parts.request_queue_url, owner, keyring, SystemClock())
+        if settings.reply_way == "queue"
+        else None,
+        keys_files=keys_files(settings, parts.message_keys_file),
     )
+
+
+def keys_files(settings: GatewaySettings, message_keys: Path) -> dict[str, Path]:
+    return {"message": message_keys, **({"api": settings.api_keys_file} if settings.api_keys_file else {})}
 
 
 def bind_all(settings: GatewaySettings) -> Sockets:
@@ -103,51 +132,120 @@ def bind_all(settings: GatewaySettings) -> Sockets:
     )
 
 
-async def _serve_until_signal(
+async def serve_until_signal(
     settings: GatewaySettings, outside: Outside, sockets: Sockets, keys: ApiKeys, fault: Fault, found_at: Path | None
 ) -> None:
+    """`found_at`: the file that says where it listens, as long as it does."""
     stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in STOP_SIGNALS:
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     url, metrics_url = url_of(sockets.public), f"{url_of(sockets.metrics)}/metrics"
     with announced(found_at, url, metrics_url):
         await serve(settings, outside, sockets, keys, fault, stop)
+    for number in STOP_SIGNALS:  # a second one finds nothing left to stop
+        signal.signal(number, signal.SIG_IGN)
 
 
 async def serve(
     settings: GatewaySettings, outside: Outside, sockets: Sockets, keys: ApiKeys, fault: Fault, stop: asyncio.Event
 ) -> None:
     """Answer until `stop` is set; then not ready, what is in flight finished, and down."""
-    clock, metrics, pending, servers = SystemClock(), GatewayMetrics(), Pending(), Servers()
-    enqueuer = Enqueuer(outside.queue, outside.keyring, pending, clock)
-    follower = PopularFollower(outside.store, outside.trusted, metrics)
-    reply_to = f"{settings.reply_address or LOCAL_LABEL}:{port_of(sockets.replies)}"
-    recommender = Recommender(enqueuer, pending, follower, metrics, clock, reply_to, settings.concurrency, fault)
-
+    works = assemble(settings, outside, sockets, fault)
+    quotas = Quotas(default_quota(settings), works.clock.monotonic)
+    works.metrics.ready.set_function(lambda: float(works.recommender.ready and not stop.is_set()))
+    app = create_app(works.recommender, keys, works.metrics, quotas, takes_traffic=lambda: not stop.is_set())
     chores = [
-        asyncio.create_task(follower.follow(settings.pointer_seconds)),
-        asyncio.create_task(_reload_keys(keys)),
+        asyncio.create_task(works.follower.follow(settings.pointer_seconds)),
+        asyncio.create_task(works.reserve.watch()),
+        asyncio.create_task(_reload_keys(keys, quotas)),
+        asyncio.create_task(watch(outside.queue, outside.keys_files, works.metrics)),
     ]
-    await servers.start(create_app(recommender, keys, metrics), sockets.public)
-    await servers.start(BodyLimit(ReplyDoor(pending, outside.keyring, metrics), MAX_REPLY_BODY_BYTES), sockets.replies)
-    await servers.start(MetricsApp(metrics.registry), sockets.metrics)
+    servers = Servers(settings.connections, Patience(settings.head_seconds, settings.body_seconds))
+    public = await servers.start(app, sockets.public, lambda status: works.metrics.counted(str(status)))
+    await _open_for_replies(servers, outside, sockets, works)
+    await servers.start(MetricsApp(works.metrics.registry), sockets.metrics)
     logger.info("gateway serves", extra={"url": url_of(sockets.public), "metrics_url": url_of(sockets.metrics)})
 
     await stop.wait()
-    logger.info("gateway stops", extra={"in_flight": len(pending)})
-    recommender.stopping = True
+    logger.info("gateway drains", extra={"in_flight": len(works.pending)})
+    public.leave()
+    await asyncio.sleep(drain_seconds(settings))
+    logger.info("gateway stops", extra={"in_flight": len(works.pending)})
     await servers.stop()
-    await enqueuer.close()
+    await works.enqueuer.close()
+    if outside.reply_queue:
+        await asyncio.to_thread(outside.reply_queue.close)
     for chore in chores:
         chore.cancel()
     await asyncio.gather(*chores, return_exceptions=True)
 
 
-async def _reload_keys(keys: ApiKeys) -> None:
+@dataclass(frozen=True)
+class Works:
+    """What answers, behind the doors."""
+
+    clock: Clock
+    metrics: GatewayMetrics
+    pending: Pending
+    reserve: Reserve
+    enqueuer: Enqueuer
+    follower: PopularFollower
+    inbox: Inbox
+    recommender: Recommender
+
+
+def assemble(settings: GatewaySettings, outside: Outside, sockets: Sockets, fault: Fault) -> Works:
+    """On a running event loop."""
+    clock, metrics, pending = SystemClock(), GatewayMetrics(settings.metrics == "on"), Pending()
+    breaker, reserve = Breaker(lambda state: show_breaker(metrics, state)), Reserve(clock)
+    enqueuer = Enqueuer(outside.queue, outside.keyring, pending, clock, breaker, metrics)
+    follower = PopularFollower(outside.store, outside.trusted, metrics, settings.kept_popular)
+    door = f"{settings.reply_address or LOCAL_LABEL}:{port_of(sockets.replies)}"
+    reply_to = outside.reply_queue.reply_to if outside.reply_queue else door
+    recommender = Recommender(
+        enqueuer, pending, follower, breaker, reserve, metrics, clock, reply_to, settings.concurrency, fault
+    )
+    inbox = Inbox(pending, breaker, metrics, clock)
+    return Works(clock, metrics, pending, reserve, enqueuer, follower, inbox, recommender)
+
+
+async def _open_for_replies(servers: Servers, outside: Outside, sockets: Sockets, works: Works) -> None:
+    """The door for workers, or the queue in its place."""
+    if outside.reply_queue:
+        sockets.replies.close()
+        outside.reply_queue.start(_on_the_loop(works.inbox.take), _on_the_loop(works.inbox.reject))
+    else:
+        replies = BodyLimit(ReplyDoor(works.inbox, outside.keyring), MAX_REPLY_BODY_BYTES)
+        await servers.start(replies, sockets.replies)
+
+
+def default_quota(settings: GatewaySettings) -> Quota:
+    return Quota(settings.requests_per_second, settings.burst, settings.tenant_concurrency)
+
+
+def drain_seconds(settings: GatewaySettings) -> float:
+    """How long it answers on, not ready."""
+    if settings.drain_seconds is not None:
+        return settings.drain_seconds
+    return LOOPBACK_DRAIN_SECONDS if is_loopback(settings.host) else DRAIN_SECONDS
+
+
+def _on_the_loop(function: Callable[[T], None]) -> Callable[[T], None]:
+    """The same function for other threads to call."""
+    loop = asyncio.get_running_loop()
+
+    def call(argument: T) -> None:
+        loop.call_soon_threadsafe(function, argument)
+
+    return call
+
+
+async def _reload_keys(keys: ApiKeys, quotas: Quotas) -> None:
     while True:
         await asyncio.sleep(KEYS_SECONDS)
         await asyncio.to_thread(keys.reload)
+        quotas.adopt(keys.quotas)
 
 
-def _loop_factory() -> type[asyncio.AbstractEventLoop]:
+def loop_factory() -> type[asyncio.AbstractEventLoop]:
     return uvloop.Loop

@@ -12,7 +12,14 @@ from dataclasses import dataclass, field
 
 from waypost.clock import Clock, SystemClock
 from waypost.errors import QueueUnavailable
-from waypost.queueing.protocols import MAX_BATCH, MAX_BATCH_BYTES, Delivery, OutgoingMessage, QueueDepth
+from waypost.queueing.protocols import (
+    MAX_BATCH,
+    MAX_BATCH_BYTES,
+    SEND_SECONDS,
+    Delivery,
+    OutgoingMessage,
+    QueueDepth,
+)
 
 LOOK_AGAIN_SECONDS = 0.02  # a long poll wakes for a send at once, for an expired visibility timeout after this
 
@@ -24,6 +31,7 @@ class _Stored:
     visible_at: float
     receive_count: int = 0
     handle: str = ""
+    first_received_at: float = 0.0
 
 
 @dataclass
@@ -37,7 +45,7 @@ class MemoryQueue:
     _next: int = 0
     _changed: threading.Condition = field(default_factory=threading.Condition)
 
-    def send(self, messages: Sequence[OutgoingMessage]) -> frozenset[int]:
+    def send(self, messages: Sequence[OutgoingMessage], within_seconds: float = SEND_SECONDS) -> frozenset[int]:
         with self._changed:
             self._require_reachable()
             refused = frozenset(i for i, message in enumerate(messages) if message.size > MAX_BATCH_BYTES)
@@ -80,10 +88,18 @@ class MemoryQueue:
 
     def _deliver(self, number: int, stored: _Stored) -> Delivery:
         stored.receive_count += 1
+        stored.first_received_at = stored.first_received_at or self.clock.now()
         stored.visible_at = self.clock.now() + self.visibility_timeout_seconds
         stored.handle = f"{number}/{stored.receive_count}"
         message = stored.message
-        return Delivery(message.body, message.attributes, stored.handle, stored.receive_count, stored.sent_at)
+        return Delivery(
+            message.body,
+            message.attributes,
+            stored.handle,
+            stored.receive_count,
+            stored.sent_at,
+            stored.first_received_at,
+        )
 
     def _current(self, handles: Sequence[str]) -> list[int]:
         wanted = set(handles)

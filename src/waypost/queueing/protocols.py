@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol
 
 MAX_BATCH = 10  # SQS: entries in one send, receive, delete or release
 MAX_BATCH_BYTES = 1 << 20  # SQS: bodies and attributes of one batch, and of one message alone
 MAX_WAIT_SECONDS = 20  # SQS: long polling
+SEND_SECONDS = 2.0  # a send takes about 10 ms; after this long no caller waits any more
 
 
 @dataclass(frozen=True)
@@ -20,7 +22,7 @@ class OutgoingMessage:
     body: bytes  # UTF-8 of XML 1.0 characters
     attributes: Mapping[str, str]
 
-    @property
+    @cached_property
     def size(self) -> int:
         """Bytes as SQS counts them: the body and each attribute's name, type and value."""
         return len(self.body) + sum(
@@ -35,6 +37,7 @@ class Delivery:
     receipt_handle: str  # of this delivery, not of the message
     receive_count: int  # 1 at the first delivery
     sent_at: float  # seconds since the epoch, by the queue's clock
+    first_received_at: float = 0.0  # likewise, of the first delivery; 0: the queue does not say
 
 
 @dataclass(frozen=True)
@@ -48,8 +51,11 @@ class QueueDepth:
 class RequestQueue(Protocol):
     """Every method raises QueueUnavailable when the queue cannot be reached or refuses the whole call."""
 
-    def send(self, messages: Sequence[OutgoingMessage]) -> frozenset[int]:
-        """Send any number; the positions of those that the queue did not take (too large, or refused one by one)."""
+    def send(self, messages: Sequence[OutgoingMessage], within_seconds: float = SEND_SECONDS) -> frozenset[int]:
+        """Send any number; the positions of those that the queue did not take (too large, or refused one by one).
+
+        A queue that does not answer within so many seconds counts as unavailable.
+        """
 
     def receive(self, most: int, wait_seconds: float) -> list[Delivery]:
         """At most `most` (10 at a time) messages, waiting up to `wait_seconds` for the first one."""

@@ -1,24 +1,25 @@
 """Replies: their signed JSON, where they may go, and the ways there.
 
 A reply address is opaque: `<label>` or `<label>:<port>`, resolved only inside the worker's own reply domain, so that
-nothing on the queue can make a worker call another host. Replies to one gateway travel together. The HTTP way and its
-in-memory twin pass the same contract tests; a reply queue would be one more ReplySender.
+nothing on the queue can make a worker call another host. Replies to one gateway travel together. The HTTP way, the
+reply queue (reply_queue.py) and the in-memory twin pass the same contract tests.
 """
 
 from __future__ import annotations
 
 import math
 import re
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
 import orjson
-import urllib3
 
-from waypost.errors import BadSignature, GatewayUnavailable, MalformedMessage
-from waypost.limits import MAX_K
+from waypost.errors import BadSignature, GatewayUnavailable, MalformedMessage, RejectedError
+from waypost.limits import MAX_ID, MAX_K, MAX_KEY_CHARACTERS, MIN_ID
 from waypost.questions import Answer, AppKey, Source, is_app_key
+from waypost.queueing.connections import Connections, NotHttp
 from waypost.queueing.signing import Keyring, Signature
 
 SCHEMA = 1
@@ -31,7 +32,7 @@ MAX_REPLIES = 256  # in one body; WAYPOST_WORKER_BATCH is at most that
 MAX_REPLY_BODY_BYTES = 4 << 20  # 256 replies of 100 items of 40 bytes, four times over; longer text keys go in parts
 CONNECT_SECONDS = 0.5  # one hop inside the cluster; a pod that is gone must not hold a worker up
 READ_SECONDS = 1.0
-POOLS, CONNECTIONS_PER_POOL = 64, 4  # gateway pods; a worker's finishers
+GATEWAYS = 64  # whose connections are kept
 _ADDRESS = re.compile(r"([a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?)(?::([0-9]{1,5}))?")
 _SOURCES = ("graphsage", "popular")
 _FIELDS = frozenset({"request_id", "user_id", "model_version", "source", "items"})
@@ -48,6 +49,20 @@ class ReplySender(Protocol):
     def send(self, reply_to: str, replies: Sequence[Reply]) -> None:
         """Deliver to one gateway. Raises GatewayUnavailable when it did not take them, MalformedMessage for an address
         outside the reply domain."""
+
+
+class ReplyReceiver(Protocol):
+    """A gateway's end of one way; only what one of our keys signed is handed over."""
+
+    @property
+    def reply_to(self) -> str:
+        """The address that workers are told."""
+
+    def start(self, take: Callable[[list[Reply]], None], reject: Callable[[RejectedError], None]) -> None:
+        """Hand over from now on, in a thread of its own."""
+
+    def close(self) -> None:
+        """Nothing is handed over any more."""
 
 
 class ReplyResolver:
@@ -82,15 +97,15 @@ def encode_replies(replies: Sequence[Reply]) -> bytes:
     return orjson.dumps({"schema": SCHEMA, "replies": content})
 
 
-def reply_bodies(replies: Sequence[Reply]) -> Iterator[bytes]:
-    """The replies as bodies that a gateway's door takes: one, unless long text keys make it too large."""
+def reply_bodies(replies: Sequence[Reply], most_bytes: int = MAX_REPLY_BODY_BYTES) -> Iterator[bytes]:
+    """The replies as bodies that the way takes: one, unless there are too many or long text keys make it too large."""
     body = encode_replies(replies)
-    if len(body) <= MAX_REPLY_BODY_BYTES or len(replies) == 1:
+    if len(body) <= most_bytes or len(replies) == 1:
         yield body
         return
     half = len(replies) // 2
-    yield from reply_bodies(replies[:half])
-    yield from reply_bodies(replies[half:])
+    yield from reply_bodies(replies[:half], most_bytes)
+    yield from reply_bodies(replies[half:], most_bytes)
 
 
 def decode_replies(body: bytes) -> list[Reply]:
@@ -123,20 +138,27 @@ def _reply(fields: object) -> Reply:
 
 
 def _items(value: Any) -> tuple[tuple[AppKey, float], ...]:
-    if not isinstance(value, list) or len(value) > MAX_K:
+    """Looked at all together, not one by one: most of the gateway's work on a reply was this."""
+    if type(value) is not list or len(value) > MAX_K:
         raise MalformedMessage("the reply's items are no list, or too many")
-    return tuple(_item(pair) for pair in value)
-
-
-def _item(pair: Any) -> tuple[AppKey, float]:
-    if type(pair) is not list or len(pair) != 2:
+    if not value:
+        return ()
+    if set(map(type, value)) != {list} or set(map(len, value)) != {2}:
         raise MalformedMessage("an item of the reply is not [post_id, score]")
-    post_id, score = pair
-    if not is_app_key(post_id):
+    posts, scores = zip(*value, strict=True)
+    if not _are_keys(posts):
         raise MalformedMessage("an item of the reply has no post_id")
-    if type(score) not in (int, float) or not math.isfinite(score):
+    if not set(map(type, scores)) <= {int, float} or not all(map(math.isfinite, scores)):
         raise MalformedMessage("an item of the reply has no score")
-    return post_id, float(score)
+    return tuple(zip(posts, map(float, scores), strict=True))
+
+
+def _are_keys(posts: Sequence[Any]) -> bool:
+    """All integers or all strings."""
+    kinds = set(map(type, posts))
+    if kinds == {int}:
+        return bool(min(posts) >= MIN_ID and max(posts) <= MAX_ID)
+    return kinds == {str} and max(map(len, posts)) <= MAX_KEY_CHARACTERS
 
 
 def open_replies(body: bytes, headers: Mapping[str, str], keyring: Keyring) -> list[Reply]:
@@ -153,19 +175,12 @@ def signed_headers(signature: Signature) -> dict[str, str]:
 
 
 class HttpReplySender:
-    """POST to the gateway pod that asked, over kept connections."""
+    """POST to the gateway pod that asked, over kept connections. Nothing is sent twice: the message comes again."""
 
     def __init__(self, resolver: ReplyResolver, keyring: Keyring) -> None:
         self._resolver, self._keyring = resolver, keyring
-        self._pools = urllib3.PoolManager(
-            num_pools=POOLS,
-            maxsize=CONNECTIONS_PER_POOL,
-            timeout=urllib3.Timeout(connect=CONNECT_SECONDS, read=READ_SECONDS),
-            # One more try where a kept connection was closed under us: a reply may arrive twice, the second is dropped.
-            retries=urllib3.Retry(
-                total=1, connect=0, read=1, redirect=0, status=0, other=0, allowed_methods=None, raise_on_redirect=False
-            ),
-        )
+        self._gateways: dict[tuple[str, int], Connections] = {}
+        self._lock = threading.Lock()
 
     def send(self, reply_to: str, replies: Sequence[Reply]) -> None:
         host, port = self._resolver.resolve(reply_to)
@@ -173,16 +188,30 @@ class HttpReplySender:
             self._post(host, port, body)
 
     def close(self) -> None:
-        self._pools.clear()
+        with self._lock:
+            for connections in self._gateways.values():
+                connections.close()
 
     def _post(self, host: str, port: int, body: bytes) -> None:
-        headers = signed_headers(self._keyring.sign(body))
+        headers = {"Host": f"{host}:{port}", "Content-Length": len(body), **signed_headers(self._keyring.sign(body))}
+        lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
         try:
-            answer = self._pools.request("POST", f"http://{host}:{port}{PATH}", body=body, headers=headers)
-        except urllib3.exceptions.HTTPError as error:
+            answer = self._connections(host, port).post(
+                f"POST {PATH} HTTP/1.1\r\n{lines}\r\n".encode(), body, READ_SECONDS
+            )
+        except (OSError, NotHttp) as error:
             raise GatewayUnavailable(f"a gateway cannot be reached: {type(error).__name__}") from error
         if answer.status != 204:
             raise GatewayUnavailable(f"a gateway refused replies with {answer.status}")
+
+    def _connections(self, host: str, port: int) -> Connections:
+        """Those of the gateways that asked last."""
+        with self._lock:
+            found = self._gateways.pop((host, port), None) or Connections(host, port, connect_seconds=CONNECT_SECONDS)
+            self._gateways[host, port] = found
+            if len(self._gateways) > GATEWAYS:
+                self._gateways.pop(next(iter(self._gateways))).close()
+            return found
 
 
 class MemoryReplySender:
@@ -195,6 +224,9 @@ class MemoryReplySender:
     def connect(self, reply_to: str, gateway: Callable[[list[Reply]], None]) -> None:
         self._gateways[self._resolver.resolve(reply_to)] = gateway
 
+    def disconnect(self, reply_to: str) -> None:
+        self._gateways.pop(self._resolver.resolve(reply_to), None)
+
     def send(self, reply_to: str, replies: Sequence[Reply]) -> None:
         gateway = self._gateways.get(self._resolver.resolve(reply_to))
         if gateway is None:
@@ -206,3 +238,20 @@ class MemoryReplySender:
                 gateway(open_replies(body, headers, self._keyring))
             except (BadSignature, MalformedMessage) as error:
                 raise GatewayUnavailable(f"the gateway refused replies: {error}") from error
+
+
+class MemoryReplyReceiver:
+    """The in-memory twin of a gateway's end."""
+
+    def __init__(self, sender: MemoryReplySender, reply_to: str) -> None:
+        self._sender, self._reply_to = sender, reply_to
+
+    @property
+    def reply_to(self) -> str:
+        return self._reply_to
+
+    def start(self, take: Callable[[list[Reply]], None], reject: Callable[[RejectedError], None]) -> None:
+        self._sender.connect(self._reply_to, take)
+
+    def close(self) -> None:
+        self._sender.disconnect(self._reply_to)

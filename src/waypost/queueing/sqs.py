@@ -1,58 +1,52 @@
-"""SQS over boto3, with the timeouts, pool and retries that boto3's defaults lack. botocore's exceptions end here.
+"""SqsQueue: RequestQueue's few calls as SQS spells them.
 
 Nothing is retried: a request has 250 ms, and whoever calls knows better what to do than a library that sleeps. A
 partial failure of a send comes as HTTP 200 with `Failed`, which is read here, entry by entry; one of a delete or a
-release is left alone, since that message comes again by itself.
+release is left alone, since that message comes again by itself. SQS' MD5 of a body is not compared: the signature that
+travels with it covers the whole way to the worker.
 """
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, TypeVar
+from typing import Any, TypeVar
 
-import boto3
-from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError, NoRegionError
-
-from waypost.errors import QueueUnavailable, SettingsError
+from waypost.errors import QueueUnavailable
 from waypost.queueing.protocols import (
     MAX_BATCH,
     MAX_BATCH_BYTES,
     MAX_WAIT_SECONDS,
+    SEND_SECONDS,
     Delivery,
     OutgoingMessage,
     QueueDepth,
 )
+from waypost.queueing.sqs_calls import CALL_SECONDS, SqsCalls
 from waypost.settings import AwsAccess
 
-if TYPE_CHECKING:
-    from mypy_boto3_sqs import SQSClient
-    from mypy_boto3_sqs.type_defs import MessageTypeDef, SendMessageBatchRequestEntryTypeDef
-
-CONNECT_SECONDS = 1.0  # the queue is in the same region
-CALL_SECONDS = 2.0  # a send or delete takes about 10 ms; after this long no caller waits any more
-POLL_SECONDS = MAX_WAIT_SECONDS + 3.0  # a long poll, and the answer on its way
-POOL_SIZE = 16  # connections; at least the gateway's sender threads, or the worker's receivers and finishers
+POLL_GRACE_SECONDS = 3.0  # a long poll's answer on its way
 SIGNED_ATTRIBUTES = ["signature", "key_id"]
+TOLD_ATTRIBUTES = ["ApproximateReceiveCount", "SentTimestamp", "ApproximateFirstReceiveTimestamp"]  # by the queue
 T = TypeVar("T")
 
 
 class SqsQueue:
-    def __init__(self, access: AwsAccess, url: str) -> None:
-        self._access, self._url = access, url
-        self._client = _sqs_client(access, CALL_SECONDS)
-        self._poller: SQSClient | None = None  # the gateway never polls
-        self._poller_lock = threading.Lock()
+    """One queue. A process that has several gives them the same calls.
 
-    def send(self, messages: Sequence[OutgoingMessage]) -> frozenset[int]:
-        fit = [i for i, message in enumerate(messages) if message.size <= MAX_BATCH_BYTES]
+    Raises SettingsError when AWS' own settings are incomplete.
+    """
+
+    def __init__(self, access: AwsAccess, url: str, calls: SqsCalls | None = None) -> None:
+        self._calls, self._url = calls or SqsCalls(access), url
+
+    def send(self, messages: Sequence[OutgoingMessage], within_seconds: float = SEND_SECONDS) -> frozenset[int]:
+        sizes = [message.size for message in messages]
+        fit = [i for i, size in enumerate(sizes) if size <= MAX_BATCH_BYTES]
         failed = set(range(len(messages))) - set(fit)
         unreachable: QueueUnavailable | None = None
-        for batch in split(fit, [message.size for message in messages]):
+        for batch in split(fit, sizes):
             try:
-                failed |= self._send_batch({i: messages[i] for i in batch})
+                failed |= self._send_batch({i: messages[i] for i in batch}, min(within_seconds, SEND_SECONDS))
             except QueueUnavailable as error:
                 unreachable, failed = error, failed | set(batch)
         if unreachable and len(failed) == len(messages):
@@ -60,74 +54,45 @@ class SqsQueue:
         return frozenset(failed)
 
     def receive(self, most: int, wait_seconds: float) -> list[Delivery]:
-        with self._reachable("receive from"):
-            answer = self._polling_client().receive_message(
-                QueueUrl=self._url,
-                MaxNumberOfMessages=min(most, MAX_BATCH),
-                WaitTimeSeconds=min(round(wait_seconds), MAX_WAIT_SECONDS),
-                MessageAttributeNames=SIGNED_ATTRIBUTES,
-                MessageSystemAttributeNames=["ApproximateReceiveCount", "SentTimestamp"],
-            )
-        return [_delivery(message) for message in answer.get("Messages", [])]
+        wait = min(round(wait_seconds), MAX_WAIT_SECONDS)
+        answer = self._call(
+            "ReceiveMessage",
+            CALL_SECONDS if wait == 0 else wait + POLL_GRACE_SECONDS,
+            MaxNumberOfMessages=min(most, MAX_BATCH),
+            WaitTimeSeconds=wait,
+            MessageAttributeNames=SIGNED_ATTRIBUTES,
+            MessageSystemAttributeNames=TOLD_ATTRIBUTES,
+        )
+        return [_delivery(message) for message in answer.get("Messages") or ()]
 
     def delete(self, receipt_handles: Sequence[str]) -> None:
         for handles in _tens(receipt_handles):
-            with self._reachable("delete from"):
-                self._client.delete_message_batch(
-                    QueueUrl=self._url,
-                    Entries=[{"Id": str(i), "ReceiptHandle": handle} for i, handle in enumerate(handles)],
-                )
+            entries = [{"Id": str(i), "ReceiptHandle": handle} for i, handle in enumerate(handles)]
+            self._call("DeleteMessageBatch", Entries=entries)
 
     def release(self, receipt_handles: Sequence[str], after_seconds: int = 0) -> None:
         for handles in _tens(receipt_handles):
-            with self._reachable("release to"):
-                self._client.change_message_visibility_batch(
-                    QueueUrl=self._url,
-                    Entries=[
-                        {"Id": str(i), "ReceiptHandle": handle, "VisibilityTimeout": after_seconds}
-                        for i, handle in enumerate(handles)
-                    ],
-                )
+            entries = [
+                {"Id": str(i), "ReceiptHandle": handle, "VisibilityTimeout": after_seconds}
+                for i, handle in enumerate(handles)
+            ]
+            self._call("ChangeMessageVisibilityBatch", Entries=entries)
 
     def depth(self) -> QueueDepth:
-        with self._reachable("measure"):
-            attributes = self._client.get_queue_attributes(
-                QueueUrl=self._url,
-                AttributeNames=["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"],
-            )["Attributes"]
-        return QueueDepth(
-            visible=int(attributes["ApproximateNumberOfMessages"]),
-            in_flight=int(attributes["ApproximateNumberOfMessagesNotVisible"]),
-        )
+        names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
+        attributes = self._call("GetQueueAttributes", AttributeNames=names)["Attributes"]
+        visible, in_flight = (int(attributes[name]) for name in names)
+        return QueueDepth(visible, in_flight)
 
-    def _send_batch(self, batch: Mapping[int, OutgoingMessage]) -> set[int]:
-        with self._reachable("send to"):
-            answer = self._client.send_message_batch(
-                QueueUrl=self._url, Entries=[_entry(i, message) for i, message in batch.items()]
-            )
-        return {int(entry["Id"]) for entry in answer.get("Failed", [])}
+    def close(self) -> None:
+        self._calls.close()
 
-    def _polling_client(self) -> SQSClient:
-        with self._poller_lock:
-            if self._poller is None:
-                self._poller = _sqs_client(self._access, POLL_SECONDS)
-            return self._poller
+    def _send_batch(self, batch: Mapping[int, OutgoingMessage], seconds: float) -> set[int]:
+        answer = self._call("SendMessageBatch", seconds, Entries=[_entry(i, message) for i, message in batch.items()])
+        return {int(entry["Id"]) for entry in answer.get("Failed") or ()}
 
-    @contextmanager
-    def _reachable(self, action: str) -> Iterator[None]:
-        try:
-            yield
-        except ClientError as error:
-            code = error.response.get("Error", {}).get("Code", "")
-            raise QueueUnavailable(
-                f"SQS refused to {action} the request queue: {code}",
-                "check WAYPOST_REQUEST_QUEUE_URL, the role and the region",
-            ) from error
-        except BotoCoreError as error:
-            raise QueueUnavailable(
-                f"SQS cannot be reached to {action} the request queue: {type(error).__name__}",
-                "check AWS_ENDPOINT_URL and the network",
-            ) from error
+    def _call(self, action: str, seconds: float = CALL_SECONDS, **content: object) -> dict[str, Any]:
+        return self._calls.call(action, {"QueueUrl": self._url, **content}, seconds)
 
 
 def split(chosen: Sequence[int], sizes: Sequence[int]) -> list[list[int]]:
@@ -148,7 +113,7 @@ def _tens(items: Sequence[T]) -> Iterator[Sequence[T]]:
     return (items[start : start + MAX_BATCH] for start in range(0, len(items), MAX_BATCH))
 
 
-def _entry(position: int, message: OutgoingMessage) -> SendMessageBatchRequestEntryTypeDef:
+def _entry(position: int, message: OutgoingMessage) -> dict[str, object]:
     return {
         "Id": str(position),
         "MessageBody": message.body.decode(),
@@ -158,43 +123,17 @@ def _entry(position: int, message: OutgoingMessage) -> SendMessageBatchRequestEn
     }
 
 
-def _delivery(message: MessageTypeDef) -> Delivery:
-    system = message.get("Attributes", {})
+def _delivery(message: Mapping[str, Any]) -> Delivery:
+    system = message.get("Attributes") or {}
     return Delivery(
         body=message.get("Body", "").encode(),
         attributes={
             name: value["StringValue"]
-            for name, value in message.get("MessageAttributes", {}).items()
+            for name, value in (message.get("MessageAttributes") or {}).items()
             if "StringValue" in value
         },
         receipt_handle=message["ReceiptHandle"],
         receive_count=int(system.get("ApproximateReceiveCount", "1")),
         sent_at=int(system.get("SentTimestamp", "0")) / 1000,
+        first_received_at=int(system.get("ApproximateFirstReceiveTimestamp", "0")) / 1000,
     )
-
-
-def _sqs_client(access: AwsAccess, read_timeout_seconds: float) -> SQSClient:
-    """A client whose every call ends. Raises SettingsError when AWS' own settings are incomplete."""
-    config = Config(
-        connect_timeout=CONNECT_SECONDS,
-        read_timeout=read_timeout_seconds,
-        retries={"total_max_attempts": 1, "mode": "standard"},
-        max_pool_connections=POOL_SIZE,
-        tcp_keepalive=True,  # a long poll through a NAT that forgets idle connections
-        parameter_validation=False,  # both sides are ours, and it costs as much as the rest of the call
-    )
-    try:
-        return boto3.session.Session().client(  # a session of its own: making clients is not thread-safe
-            "sqs",
-            endpoint_url=access.endpoint_url,
-            region_name=access.region,
-            aws_access_key_id=access.access_key_id,
-            aws_secret_access_key=access.secret_access_key,
-            config=config,
-        )
-    except NoRegionError:
-        raise SettingsError("no AWS region is set", "set AWS_REGION") from None
-    except (BotoCoreError, ValueError) as error:
-        raise SettingsError(
-            f"AWS settings are refused: {error}", "check AWS_ENDPOINT_URL and the credentials"
-        ) from None

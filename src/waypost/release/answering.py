@@ -6,8 +6,9 @@ A question that tells the model nothing (no history, no recent posts, no tags, n
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -15,18 +16,19 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from waypost.model.signature import FORBIDDEN_SCORE, Row, pack
-from waypost.questions import Answer, Question
-from waypost.release.lookups import Lookups
+from waypost.questions import Answer, AppKey, Question
+from waypost.release.calls import to_calls
+from waypost.release.inputs import Inputs
+from waypost.release.lookups import Lookups, without
 from waypost.stages import StageTimer
 
 Infer = Callable[[dict[str, NDArray[Any]]], dict[str, NDArray[Any]]]  # model inputs -> model outputs
 MAX_QUERY_TOKENS = 256  # of at most 1,000 characters
-LIGHT_LIST = 4_096  # a row with a longer list gets a call of its own, so that the others are not padded to its length
 
 
 @dataclass(frozen=True)
 class Answerer:
-    """One release, ready to answer. Safe for use by one thread at a time."""
+    """One release, ready to answer. Safe for use by several threads where `infer` is."""
 
     model_version: int
     lookups: Lookups
@@ -39,17 +41,20 @@ class Answerer:
         with stages.time("tokenize"):
             tokens = [self._tokens(question.query) for question in questions]
         with stages.time("lookup"):
-            rows = [self._row(*pair) for pair in zip(questions, tokens, strict=True)]
-            known = [i for i, row in enumerate(rows) if self._says_something(row)]
-        ranked = self._rank([rows[i] for i in known], stages)
-        answers: list[Answer | None] = [None] * len(questions)
+            rows = self._inputs.rows(questions, tokens)
+            ranked = [i for i, row in enumerate(rows) if self._inputs.tells_something(row)]
+        outputs = []
+        for call in to_calls([rows[i] for i in ranked]):
+            members = [ranked[i] for i in call]
+            with stages.time("infer"):
+                outputs.append((members, self.infer(pack([rows[i] for i in members], self.lookups.sizes))))
         with stages.time("encode"):
-            for i, (posts, scores) in zip(known, ranked, strict=True):
-                answers[i] = self._model_answer(questions[i], posts, scores)
-            return [
-                answer or self._popular_answer(question, row)
-                for answer, question, row in zip(answers, questions, rows, strict=True)
-            ]
+            answers = {i: answer for call in outputs for i, answer in self._ranked(questions, *call)}
+            return [answers.get(i) or self._popular(questions[i], rows[i]) for i in range(len(questions))]
+
+    @cached_property
+    def _inputs(self) -> Inputs:
+        return Inputs(self.lookups, self.only_posts)
 
     def _tokens(self, query: str | None) -> list[int]:
         """Token ids that the model has a row for: one that no post uses was never trained."""
@@ -58,91 +63,46 @@ class Answerer:
         ids = self.tokenizer.encode(query, add_special_tokens=False).ids[:MAX_QUERY_TOKENS]
         return [token for token in ids if token < self.lookups.num_tokens]
 
-    def _row(self, question: Question, tokens: list[int]) -> Row:
-        lookups = self.lookups
-        user = lookups.user_row(question.user_id)
-        recent = lookups.post_rows(question.recent_post_ids)
-        seen = lookups.seen_rows(user)
-        new = recent[~np.isin(recent, seen)]  # an edge that the night had already is no new neighbour
-        blocked = [lookups.post_rows(question.exclude_post_ids)]
-        if question.exclude_seen:
-            blocked += [seen, recent]
-        restricted, allowed = self._filter(question, blocked)
-        return Row(
-            user_index=user,
-            recent_posts=new,
-            query_tokens=tokens,
-            profile_tags=self._profile(question, user, new),
-            restricted=restricted,
-            allowed_posts=allowed,
-            blocked_posts=np.concatenate(blocked),
-        )
+    def _ranked(
+        self, questions: Sequence[Question], members: Sequence[int], outputs: dict[str, NDArray[Any]]
+    ) -> Iterator[tuple[int, Answer]]:
+        """From the model's post_index and score [len(members), num_items], best first."""
+        wanted = [questions[i].k for i in members]
+        posts, scores = _tied_in_order(outputs["post_index"], outputs["score"])
+        posts, scores = posts[:, : max(wanted)], scores[:, : max(wanted)]
+        eligible: list[int] = (scores > FORBIDDEN_SCORE / 2).sum(axis=1).tolist()
+        counts = list(map(min, wanted, eligible))
+        keys, listed = self._keys_of(posts, counts), scores.tolist()
+        for row, (i, count) in enumerate(zip(members, counts, strict=True)):
+            items = tuple(zip(keys[row], listed[row][:count], strict=True))
+            yield i, Answer(self.model_version, "graphsage", items)
 
-    def _filter(self, question: Question, blocked: list[NDArray[np.int32]]) -> tuple[bool, NDArray[np.int32]]:
-        """What may be ranked as the shorter of two lists: the posts allowed, or those added to `blocked`."""
-        nothing = np.zeros(0, np.int32)
-        allowed = self._allowed(question)
-        if allowed is None:
-            return False, nothing
-        num_posts = self.lookups.sizes.num_posts
-        if 2 * len(allowed) <= num_posts:
-            return True, allowed
-        blocked.append(np.setdiff1d(np.arange(num_posts, dtype=np.int32), allowed, assume_unique=True))
-        return False, nothing
+    def _keys_of(self, posts: NDArray[Any], counts: Sequence[int]) -> list[Sequence[AppKey]]:
+        """The app's own keys of the first posts of each row."""
+        if self.lookups.post_keys is not None:
+            return [self.lookups.posts_at(row[:count]) for row, count in zip(posts, counts, strict=True)]
+        ids = self.lookups.post_ids[posts].tolist()
+        return [row[:count] for row, count in zip(ids, counts, strict=True)]
 
-    def _allowed(self, question: Question) -> NDArray[np.int32] | None:
-        """Rows that pass the tag filter and are among `only_posts`, ascending; None where neither is given."""
-        if not question.tags:
-            return self.only_posts
-        allowed = self.lookups.allowed_posts(question.tags)
-        if self.only_posts is None:
-            return allowed
-        return np.intersect1d(allowed, self.only_posts, assume_unique=True)
-
-    def _profile(self, question: Question, user: int, recent: NDArray[np.int32]) -> list[int]:
-        """Wanted tags stand for the taste of a user who has shown none."""
-        if len(recent) or self._has_state(user):
-            return []
-        return self.lookups.tag_rows([*question.tags.any, *question.tags.all])
-
-    def _has_state(self, user: int) -> bool:
-        return user < len(self.lookups.user_ids) and bool(self.lookups.user_has_state[user])
-
-    def _says_something(self, row: Row) -> bool:
-        given = len(row.recent_posts) or len(row.query_tokens) or len(row.profile_tags)
-        return bool(given) or self._has_state(row.user_index)
-
-    def _rank(self, rows: Sequence[Row], stages: StageTimer) -> list[tuple[NDArray[Any], NDArray[Any]]]:
-        ranked: dict[int, tuple[NDArray[Any], NDArray[Any]]] = {}
-        for group in _calls(rows):
-            with stages.time("infer"):
-                outputs = self.infer(pack([rows[i] for i in group], self.lookups.sizes))
-            ranked.update(zip(group, zip(outputs["post_index"], outputs["score"], strict=True), strict=True))
-        return [ranked[i] for i in range(len(rows))]
-
-    def _model_answer(self, question: Question, posts: NDArray[Any], scores: NDArray[Any]) -> Answer:
-        count = min(question.k, int((scores > FORBIDDEN_SCORE / 2).sum()))
-        keys = self.lookups.posts_at(posts[:count])
-        return Answer(self.model_version, "graphsage", tuple(zip(keys, scores[:count].tolist(), strict=True)))
-
-    def _popular_answer(self, question: Question, row: Row) -> Answer:
+    def _popular(self, question: Question, row: Row) -> Answer:
         posts = popular_rows(self.lookups, row, question.k)
         items = zip(self.lookups.posts_at(posts), self.lookups.popularity[posts].tolist(), strict=True)
         return Answer(self.model_version, "popular", tuple(items))
 
 
+def _tied_in_order(posts: NDArray[Any], scores: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Posts of one score by ascending row, which is ascending id; ONNX asks TopK for it, not every provider does it."""
+    if not ((scores[:, 1:] == scores[:, :-1]) & (scores[:, 1:] > FORBIDDEN_SCORE / 2)).any():
+        return posts, scores
+    order = np.lexsort((posts, -scores), axis=-1)
+    return np.take_along_axis(posts, order, axis=1), np.take_along_axis(scores, order, axis=1)
+
+
 def popular_rows(lookups: Lookups, row: Row, k: int) -> NDArray[np.int32]:
     """The k most popular posts that the row allows."""
-    eligible = np.zeros(len(lookups.post_ids), bool) if row.restricted else np.ones(len(lookups.post_ids), bool)
-    eligible[np.asarray(row.allowed_posts, np.int32)] = True
-    eligible[np.asarray(row.blocked_posts, np.int32)] = False
-    popular = lookups.popular_posts
-    chosen: NDArray[np.int32] = popular[eligible[popular]][:k]
-    return chosen
-
-
-def _calls(rows: Sequence[Row]) -> list[list[int]]:
-    """Which rows go into one call: all light ones together, each heavy one alone."""
-    heavy = [i for i, row in enumerate(rows) if max(len(row.allowed_posts), len(row.blocked_posts)) > LIGHT_LIST]
-    light = [i for i in range(len(rows)) if i not in set(heavy)]
-    return ([light] if light else []) + [[i] for i in heavy]
+    blocked = np.unique(np.asarray(row.blocked_posts, np.int32))
+    if not row.restricted:
+        return without(lookups.popular_posts[: k + len(blocked)], blocked)[:k]  # at most all blocked ones lead
+    allowed = without(np.asarray(row.allowed_posts, np.int32), blocked)
+    order = np.argsort(-lookups.popularity[allowed], kind="stable")  # ties by ascending row, as the list itself
+    return allowed[order[:k]]

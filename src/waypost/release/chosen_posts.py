@@ -12,8 +12,8 @@ from uuid import UUID
 
 from waypost.errors import UsageError
 from waypost.graph.tensors import Int32Array
+from waypost.key_types import KeyType
 from waypost.questions import AppKey
-from waypost.release.key_types import KeyType
 from waypost.release.lookups import Lookups
 
 _ESCAPE = re.compile(rb"\\(?:\\|x([0-9a-f]{2}))")

@@ -19,10 +19,13 @@ from safetensors import numpy as safetensors
 from waypost.errors import CorruptObject
 from waypost.graph.tensors import Csr, Int32Array, Int64Array
 from waypost.graph.texts import Texts
+from waypost.key_types import INTEGER_KEYS, KeyType, KeyTypes, parse_key_types
 from waypost.model.signature import Sizes
-from waypost.questions import AppKey, TagFilter
-from waypost.release.key_types import INTEGER_KEYS, KeyType, KeyTypes, parse_key_types
+from waypost.questions import AppKey
 from waypost.release.text_keys import TextKeys
+
+NO_ROWS: Int32Array = np.zeros(0, np.int32)
+SORTED_FROM = 64  # keys; fewer are looked for as they come
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,24 +49,39 @@ class Lookups:
 
     def user_row(self, user: AppKey) -> int:
         """The user's row; num_users for one the release does not know."""
+        return self.user_rows([user])[0]
+
+    def user_rows(self, users: Sequence[AppKey]) -> list[int]:
+        """The row of each user; num_users for one the release does not know."""
+        nobody = len(self.user_ids)
         if self.user_keys is not None:
-            found = self.user_keys.rows([user])
-            return int(found[0]) if len(found) else len(self.user_ids)
-        if not isinstance(user, int):
-            return len(self.user_ids)
-        row = int(np.searchsorted(self.user_ids, user))
-        return row if row < len(self.user_ids) and int(self.user_ids[row]) == user else len(self.user_ids)
+            found = [self.user_keys.rows([user]) for user in users]
+            return [int(rows[0]) if len(rows) else nobody for rows in found]
+        wanted = np.array(users)
+        if wanted.dtype != np.int64:  # somebody's key is of another type; the others must not suffer
+            return [self.user_row(user) if isinstance(user, int) else nobody for user in users]
+        row = np.searchsorted(self.user_ids, wanted)
+        known = self.user_ids.take(row, mode="clip") == wanted if nobody else np.zeros(len(wanted), bool)
+        rows: list[int] = np.where(known, row, nobody).tolist()
+        return rows
 
     def post_rows(self, posts: Sequence[AppKey]) -> Int32Array:
         """Rows of the posts that the release knows, distinct, ascending."""
+        return distinct(self.known_posts(posts))
+
+    def known_posts(self, posts: Sequence[AppKey]) -> Int32Array:
+        """Rows of the posts that the release knows, repeats included, in no order."""
+        if not len(posts) or not len(self.post_ids):
+            return NO_ROWS
         if self.post_keys is not None:
             return self.post_keys.rows(posts)
-        wanted = np.unique(np.array(posts))
-        if wanted.dtype != np.int64 or not len(self.post_ids):  # no posts at all, or keys of another type
-            return np.zeros(0, np.int32)
+        wanted = np.array(posts)
+        if wanted.dtype != np.int64:  # keys of another type
+            return NO_ROWS
+        if len(wanted) > SORTED_FROM:
+            wanted.sort()  # neighbours in the order of the search find their way through the cache
         row = np.searchsorted(self.post_ids, wanted)
-        row[row == len(self.post_ids)] = 0
-        known: Int32Array = row[self.post_ids[row] == wanted].astype(np.int32)
+        known: Int32Array = row[self.post_ids.take(row, mode="clip") == wanted].astype(np.int32)
         return known
 
     def users_at(self, rows: NDArray[np.integer]) -> Sequence[AppKey]:
@@ -75,28 +93,28 @@ class Lookups:
         return self.post_keys.keys(rows) if self.post_keys is not None else _integers(self.post_ids[rows])
 
     def seen_rows(self, user_row: int) -> Int32Array:
-        return self.seen.row(user_row) if user_row < len(self.user_ids) else np.zeros(0, np.int32)
+        return self.seen.row(user_row) if user_row < len(self.user_ids) else NO_ROWS
 
     def tag_rows(self, names: Iterable[str]) -> list[int]:
         """Rows of the tags with these names, compared case-insensitively; unknown names are left out."""
         return sorted({row for name in names for row in self._rows_by_name.get(name.casefold(), ())})
 
-    def allowed_posts(self, tags: TagFilter) -> Int32Array:
-        """Post rows that pass the filter, ascending."""
-        allowed = np.ones(len(self.post_ids), bool)
-        if tags.any:
-            allowed &= np.logical_or.reduce([self._carries(name) for name in tags.any])
-        for name in tags.all:
-            allowed &= self._carries(name)
-        for name in tags.none:
-            allowed &= ~self._carries(name)
-        return np.flatnonzero(allowed).astype(np.int32)
+    def posts_with_any(self, names: Sequence[str]) -> Int32Array:
+        """Rows of the posts that carry at least one of these tags, distinct, ascending."""
+        carried = [self.tag_posts.row(tag) for tag in self.tag_rows(names)]
+        if len(carried) <= 1:
+            return carried[0] if carried else NO_ROWS
+        union = np.zeros(len(self.post_ids), bool)
+        for posts in carried:
+            union[posts] = True
+        return np.flatnonzero(union).astype(np.int32)
 
-    def _carries(self, name: str) -> NDArray[np.bool_]:
-        mask = np.zeros(len(self.post_ids), bool)
-        for row in self._rows_by_name.get(name.casefold(), ()):
-            mask[self.tag_posts.row(row)] = True
-        return mask
+    def posts_with_all(self, names: Sequence[str]) -> Int32Array:
+        """Rows of the posts that carry every one of these tags, distinct, ascending."""
+        rarest, *others = sorted((self.posts_with_any([name]) for name in names), key=len)
+        for posts in others:
+            rarest = within(rarest, posts)
+        return rarest
 
     @cached_property
     def _rows_by_name(self) -> dict[str, list[int]]:
@@ -104,6 +122,33 @@ class Lookups:
         for row, name in enumerate(self.tag_names):
             rows.setdefault(name.casefold(), []).append(row)
         return rows
+
+
+def distinct(rows: Int32Array) -> Int32Array:
+    """Each once, ascending."""
+    if len(rows) <= 1:
+        return rows
+    ascending = np.sort(rows)
+    once: Int32Array = ascending[np.append(True, ascending[1:] != ascending[:-1])]
+    return once
+
+
+def within(rows: Int32Array, sorted_rows: Int32Array) -> Int32Array:
+    """Those that are among the others, which ascend, in their order."""
+    return rows[_are_among(rows, sorted_rows)]
+
+
+def without(rows: Int32Array, sorted_rows: Int32Array) -> Int32Array:
+    """Those that are not among the others, which ascend, in their order."""
+    return rows[~_are_among(rows, sorted_rows)] if len(sorted_rows) else rows
+
+
+def _are_among(rows: Int32Array, sorted_rows: Int32Array) -> NDArray[np.bool_]:
+    """A search for each: np.isin would sort both, or fill a table as long as the largest row."""
+    if not len(sorted_rows):
+        return np.zeros(len(rows), bool)
+    found: NDArray[np.bool_] = sorted_rows.take(np.searchsorted(sorted_rows, rows), mode="clip") == rows
+    return found
 
 
 def _integers(ids: Int64Array) -> list[int]:

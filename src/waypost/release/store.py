@@ -45,6 +45,14 @@ def version_of(manifest: Manifest) -> int:
     return version
 
 
+def scores_of(manifest: Manifest) -> dict[str, float]:
+    """The quality figures that a release's manifest tells, by name; empty where it tells none."""
+    told = manifest.facts.get("scores")
+    if not isinstance(told, Mapping):
+        return {}
+    return {str(name): float(value) for name, value in told.items() if isinstance(value, int | float)}
+
+
 def publish(
     store: ObjectStore,
     release: str,

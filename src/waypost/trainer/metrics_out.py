@@ -1,14 +1,15 @@
 """How a night's metrics get out: a file for the node exporter's textfile collector, and /metrics while it runs.
 
-A job is gone before Prometheus has scraped it often enough, so the file is what alerts are made of: it is replaced
-whole when the night ends, well or not, and says how. Neither door may cost the night: what cannot be opened is told
-before it starts, what fails at its end is logged.
+A job is gone before Prometheus has scraped how it ended, so alerts are made of the file, which is replaced whole when
+the night ends, well or not, or of the port, which stays open for a few scrapes after that while the exporter goes on.
+Neither door may cost the night: what cannot be opened is told before it starts, what fails at its end is logged.
 """
 
 from __future__ import annotations
 
 import logging
 import os
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -80,6 +81,14 @@ def _served(metrics: TrainerMetrics, settings: TrainerSettings) -> Iterator[str 
     try:
         yield url
     finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+
+        def close() -> None:
+            time.sleep(settings.metrics_linger_seconds)  # what the end says is scraped only now
+            server.shutdown()
+            server.server_close()
+            thread.join()
+
+        if settings.metrics_linger_seconds:
+            threading.Thread(target=close, name="metrics", daemon=False).start()  # the process ends after it
+        else:
+            close()

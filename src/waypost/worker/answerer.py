@@ -14,19 +14,23 @@ class Answerer(Protocol):
     def model_version(self) -> int | None:
         """The release's integer; None as long as there is none."""
 
-    def answer(self, questions: Sequence[Question], stages: StageTimer) -> list[Answer]:
+    @property
+    def instead(self) -> Answerer | None:
+        """Who answers in its place, for a release on trial, which may hold nobody up; None for a proven one."""
+
+    def answer(self, questions: Sequence[Question], stages: StageTimer, patience: float | None = None) -> list[Answer]:
         """One answer for each question, in order; times its lookup, tokenize, infer and encode.
 
-        Raises TritonUnavailable, after which the same questions may be asked again, or RejectedError when one of them
-        can never be answered.
+        `patience`: seconds that the callers still wait, where it is known. Raises TritonUnavailable, after which the
+        same questions may be asked again, or RejectedError when one of them can never be answered.
         """
 
 
 class Answerers(Protocol):
     """One release, or two while a new one is tried."""
 
-    def share_out(self, request_ids: Sequence[str]) -> list[tuple[Answerer, list[int]]]:
-        """Who answers which of these requests, by position; every request once."""
+    def share_out(self, request_ids: Sequence[str], may_try: bool = True) -> list[tuple[Answerer, list[int]]]:
+        """Who answers which of these requests, by position; every request once. `may_try`: a release on trial too."""
 
     def unanswered(self) -> None:
         """An answerer raised TritonUnavailable."""

@@ -2,7 +2,8 @@
 it on a share of the requests, and only then let it answer all of them.
 
 Whatever goes wrong with a new release, the old one goes on answering; one that was loaded and turns out worse is given
-up, and the pointer is moved back. The release before stays loaded for a while, so that going back takes one look.
+up, and the pointer is moved back. The release before stays loaded for a while, so that going back takes one look. The
+pointer is looked at during a load too: one that it does not name any more is left, and ended where it is in the way.
 Readiness is a right answer to a golden question a moment ago, nothing less."""
 
 from __future__ import annotations
@@ -20,17 +21,18 @@ from waypost.release import golden
 from waypost.release.moves import retreat
 from waypost.release.opening import file_of, open_release
 from waypost.release.pointer import HeldPointer
-from waypost.release.store import GOLDEN, version_of
+from waypost.release.store import GOLDEN, scores_of, version_of
 from waypost.stages import StageTimer
 from waypost.worker.answerer import Answerer
 from waypost.worker.canary import CanaryLimits, Comparison
+from waypost.worker.loads import Loads
 from waypost.worker.pod import Installed, TritonPod
-from waypost.worker.served import Canary, Served, share_out
+from waypost.worker.served import CallLimit, Canary, Served, share_out
 from waypost.worker.sources import DISK, Loaded, ReleaseSources
+from waypost.worker.watch import Left
 
 logger = logging.getLogger(__name__)
 REFUSED_RETRY_SECONDS = 30.0  # a release that failed is tried again after this: its files may have been mended
-TRIAL_CALL_SECONDS = 1.0  # callers of the served release wait behind a call of the canary
 PROBE_VALID_SECONDS = 5.0  # readiness older than this is no readiness
 
 
@@ -60,6 +62,7 @@ class ReleaseFollower:
     ) -> None:
         """`name` is this pod's, for the audit of a pointer that it moves back."""
         self._sources, self._pod, self._clock = sources, pod, clock
+        self._loads = Loads(sources, pod)
         self._metrics, self._limits, self._name = metrics, limits, name
         self._served: Served | None = None
         self._canary: Canary | None = None
@@ -75,9 +78,18 @@ class ReleaseFollower:
     def model_version(self) -> int | None:
         return self._served.version if self._served else None
 
-    def share_out(self, request_ids: Sequence[str]) -> list[tuple[Answerer, list[int]]]:
+    @property
+    def release(self) -> str | None:
+        return self._served.release if self._served else None
+
+    @property
+    def on_trial(self) -> bool:
+        """Whether a release is tried beside the served one."""
+        return self._canary is not None
+
+    def share_out(self, request_ids: Sequence[str], may_try: bool = True) -> list[tuple[Answerer, list[int]]]:
         """Who answers which of these requests; before the first release somebody who raises TritonUnavailable."""
-        return share_out(request_ids, self._served, self._canary, self._clock)
+        return share_out(request_ids, self._served, self._canary if may_try else None, self._clock)
 
     def unanswered(self) -> None:
         """Triton failed a request: none is taken until a golden question is answered again."""
@@ -90,6 +102,10 @@ class ReleaseFollower:
 
     def look(self) -> None:
         """One look at the trial and the pointer; never raises for anything that a later look may find mended."""
+        self._attempt(
+            lambda: self._loads.forget_left([one.installed for one in self._loaded()]),
+            "what was left by a load not removed",
+        )
         self._attempt(self._judge, "canary not judged")
         self._attempt(self._install_again, "release not installed again")
         self._attempt(self._follow, "release not switched")
@@ -102,7 +118,7 @@ class ReleaseFollower:
         """One step that must not keep the others from being taken."""
         try:
             step()
-        except RetryableError as error:
+        except (RetryableError, Left) as error:
             logger.warning(failure, extra={"cause": str(error)})
             return False
         except (PipelineError, OSError) as error:  # OSError: this pod's disk
@@ -153,8 +169,9 @@ class ReleaseFollower:
         _, files = self._sources.named(served.release)
         for gone in self._loaded()[1:]:
             self._metrics.forget_release(gone.version)
-        self._canary = self._previous = None
-        self._pod.load(served.installed, files, [])
+        self._drop_canary()
+        self._previous = None
+        self._loads.load(served.installed, files, [])
         self._lost, self._answered_at = False, self._clock.monotonic()
 
     def _loaded(self) -> list[Served]:
@@ -188,13 +205,19 @@ class ReleaseFollower:
             answers = served.answerer.answer([shadow.question for shadow in shadows], StageTimer())
             canary.comparison.compared(shadows, answers)
 
-    def _end_trial(self, canary: Canary, served: Served) -> None:
+    def _drop_canary(self) -> None:
+        if self._canary is not None:
+            self._canary.end()
         self._canary = None
+
+    def _end_trial(self, canary: Canary, served: Served) -> None:
+        self._drop_canary()
         self._metrics.forget_release(canary.served.version)
         self._pod.keep_only([one.installed for one in self._loaded()])
 
     def _follow(self) -> None:
         held = self._sources.pointer()
+        self._loads.pointed = held.pointer.release if held is not None else None
         if held is None:  # never published, or somebody deleted it: a pod with a release on its disk goes on with that
             return
         if self._served is None and held.pointer.how == "publish":
@@ -235,8 +258,10 @@ class ReleaseFollower:
         release = held.pointer.release
         try:
             with self._metrics.release_load.time():
-                loaded = self._sources.pointed_to(held.pointer)
+                loaded = self._loads.fetch(held.pointer)
                 new = self._load(*loaded)
+        except Left:
+            raise
         except Exception:
             self._refused = (release, self._clock.monotonic())
             self._metrics.release_loads.labels("refused").inc()
@@ -254,35 +279,31 @@ class ReleaseFollower:
         if self._previous is not None:
             self._metrics.forget_release(self._previous.served.version)
             self._previous = None
-        self._pod.load(new.installed, files, [self._served.installed] if self._served else [])
+        self._loads.load(new.installed, files, [self._served.installed] if self._served else [])
         return new
 
     def _open(self, manifest: Manifest, files: Mapping[str, bytes]) -> Served:
         version, release = version_of(manifest), str(manifest.facts.get("release"))
-        answerer = open_release(
-            manifest, files, lambda inputs: self._pod.infer(version, inputs, self._patience(release))
-        )
+        limit = CallLimit()
+        answerer = open_release(manifest, files, lambda inputs: self._pod.infer(version, inputs, limit.seconds))
         asked = golden.from_bytes(file_of(files, GOLDEN))
-        return Served(Installed(release, version, answerer.lookups.sizes, asked), answerer)
+        scores = scores_of(manifest)
+        return Served(Installed(release, version, answerer.lookups.sizes, asked), answerer, limit, scores=scores)
 
     def _serve(self, new: Served, loaded: Loaded | None) -> None:
         """From now on it answers every request; its files come from `loaded`, or from the store later."""
         old = self._served
-        self._served, self._canary, self._given_up = new, None, None
+        self._drop_canary()
+        self._served, self._given_up = new, None
         self._previous = Previous(old, self._clock.monotonic() + self._limits.hold_seconds) if old else None
         self._answered_at = self._clock.monotonic()
         self._metrics.release_loads.labels("served").inc()
-        self._metrics.serves_release(new.version)
+        self._metrics.serves_release(new.version, new.installed.sizes.num_posts, new.scores)
         logger.info("release switched", extra={"release": new.release, "model_version": new.version})
         self._to_keep, self._keep_due = new.release, -math.inf
         if loaded is not None:
             self._sources.keep(*loaded)
             self._to_keep = None
-
-    def _patience(self, release: str) -> float | None:
-        """Seconds for one call: a release on trial may not hold up the others for as long as a proven one."""
-        canary = self._canary
-        return TRIAL_CALL_SECONDS if canary is not None and canary.served.release == release else None
 
     def _went_back(self) -> bool:
         """To the release before, which is still loaded; False, and it is let go, when it does not answer any more."""
@@ -301,7 +322,7 @@ class ReleaseFollower:
 
     def _drop_previous(self) -> None:
         previous = self._previous
-        if previous is None or self._clock.monotonic() < previous.until:
+        if previous is None or self._loads.one_was_left or self._clock.monotonic() < previous.until:
             return
         self._previous = None
         self._metrics.forget_release(previous.served.version)
@@ -330,5 +351,7 @@ class ReleaseFollower:
                 self._to_keep = None  # it is on this disk now
                 logger.warning("serving another release: the one pointed to cannot be had", extra={"from": where})
                 return
+            except Left:  # the next look knows what is wanted now
+                raise
             except (PipelineError, RetryableError, OSError) as error:
                 logger.error("release refused", extra={"from": where, "cause": str(error)})

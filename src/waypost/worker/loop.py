@@ -1,63 +1,60 @@
 """The request loop: receive, decode and verify, drop what is too late, answer, reply, delete; in this order only.
 
-Receivers long-poll in threads of their own and hand over to one processing loop, which answers all it has by one
-call. Finishers reply and then delete, so that a gateway that is gone holds nobody up. Delete comes last: whatever
-dies on the way, the message comes again, and a second reply is dropped by its gateway. Stop is one method; what was
-received and not begun goes back on the queue at once.
-"""
+Receivers (`intake.py`) verify and read what they get and put it into the pool. Two threads answer: each takes all that
+waits and asks the model by one call; while one call is under way the next waits until it is full. What is too late is
+dropped when it is taken and looked at again right before the call. Finishers (`finish.py`) reply and then have it
+deleted. Delete comes last: whatever dies on the way, the message comes again. Stop is one method; what was received and
+not begun goes back on the queue at once, what was begun is answered."""
 
 from __future__ import annotations
 
 import logging
 import threading
-from collections import defaultdict
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 
 from waypost.clock import Clock, SystemClock
-from waypost.errors import (
-    ExpiredMessage,
-    GatewayUnavailable,
-    QueueUnavailable,
-    RejectedError,
-    TritonUnavailable,
-)
+from waypost.errors import TritonUnavailable
 from waypost.faults import NO_FAULT, Fault
 from waypost.metrics import WorkerMetrics
-from waypost.questions import Answer
-from waypost.queueing.messages import RecommendMessage, decode
-from waypost.queueing.protocols import MAX_BATCH, Delivery, RequestQueue
-from waypost.queueing.replies import Reply, ReplySender
+from waypost.queueing.protocols import RequestQueue
+from waypost.queueing.replies import ReplySender
 from waypost.queueing.signing import Keyring
 from waypost.stages import StageTimer
 from waypost.worker.answerer import Answerer, Answerers
-from waypost.worker.handoff import Handoff, Received
+from waypost.worker.batch_size import BatchSize
+from waypost.worker.deleter import LINGER_SECONDS, Deleter
+from waypost.worker.finish import Finishers
+from waypost.worker.heartbeat import LOOK_SECONDS, Heartbeat
+from waypost.worker.intake import Intake
+from waypost.worker.lane import Lane
+from waypost.worker.ledger import Ledger
+from waypost.worker.pool import Pool
+from waypost.worker.request import Answered, Request
+from waypost.worker.settlement import Settlement
+from waypost.worker.throttle import Throttle
 
 LONG_POLL_SECONDS = 2  # SQS allows 20; a stop waits for the polls under way, and a pause begins after them
-NOT_READY_SECONDS = 0.05  # how soon a release that was just loaded gets its first request
-QUEUE_DOWN_SECONDS = 1.0  # between two looks at a queue that is down
-# Until a message that Triton could not answer comes back, and before the next batch: a hiccup must not use up the three
-# receives after which SQS gives a message to the dead-letter queue.
-TRITON_DOWN_SECONDS = 1
-GATEWAY_GONE_SECONDS = 1  # before its messages come again: by then most are late and dropped, as they should be
-FINISHERS = 4  # batches whose replies are on their way at once
+VISIBILITY_SECONDS = 30  # SQS' default, and what the embedded queue has
+TRITON_DOWN_SECONDS = 1  # before the next batch is tried
+LOOK_AGAIN_SECONDS = 0.02  # while the throttle is shut, before the pool is searched for what became too late
+NEWS_SHARE = 0.2  # of the latest call in what an answer is believed to take
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Accepted:
-    """A verified message whose caller still waits."""
+@dataclass(frozen=True)
+class LoopLimits:
+    """What one worker takes on."""
 
-    delivery: Delivery
-    message: RecommendMessage
-    queue_wait: float  # seconds
-
-
-@dataclass(frozen=True, slots=True)
-class Answered:
-    accepted: Accepted
-    answer: Answer
+    batch: int = 64  # requests in one call of the model
+    receivers: int = 6  # of 2 and 6 the whole path was faster with 6, at rest and at saturation (docs/decisions.md)
+    answering_threads: int = 2  # calls of the model at a time
+    max_requests_per_second: float | None = None
+    visibility_seconds: int = VISIBILITY_SECONDS  # the queue's visibility timeout
+    long_poll_seconds: float = LONG_POLL_SECONDS
+    linger_seconds: float = LINGER_SECONDS
+    heartbeat_seconds: float = LOOK_SECONDS
 
 
 class WorkerLoop:
@@ -70,213 +67,146 @@ class WorkerLoop:
         metrics: WorkerMetrics,
         *,
         ready: Callable[[], bool],
-        batch: int,
-        receivers: int,
+        limits: LoopLimits,
+        dead_letters: RequestQueue | None = None,
         fault: Fault = NO_FAULT,
         clock: Clock | None = None,
-        long_poll_seconds: float = LONG_POLL_SECONDS,
     ) -> None:
-        self._queue, self._keyring, self._answerers, self._replies = queue, keyring, answerers, replies
-        self._metrics, self._ready, self._batch, self._fault = metrics, ready, batch, fault
-        self._clock, self._long_poll_seconds = clock or SystemClock(), long_poll_seconds
-        self._handoff = Handoff(batch)
-        self._finishers = ThreadPoolExecutor(FINISHERS, thread_name_prefix="finisher")
-        self._free_finishers = threading.BoundedSemaphore(FINISHERS)
-        self._receivers = [threading.Thread(target=self._receive, name=f"receiver-{i}") for i in range(receivers)]
-        self._queue_was_down = False
+        self._answerers, self._metrics, self._fault = answerers, metrics, fault
+        self._batch = BatchSize(limits.batch)
+        self._clock = clock or SystemClock()
+        self._pool = Pool(limits.batch)
+        self._throttle = Throttle(limits.max_requests_per_second, self._clock)
+        self._deleter = Deleter(queue, metrics, limits.linger_seconds)
+        self._settlement = Settlement(queue, dead_letters, Ledger(), self._deleter, metrics, self._clock)
+        self._intake = Intake(
+            queue, keyring, self._pool, self._settlement, metrics, self._clock,
+            ready=ready, receivers=limits.receivers, long_poll_seconds=limits.long_poll_seconds,
+        )  # fmt: skip
+        self._finishers = Finishers(replies, self._settlement, metrics, self._clock)
+        self._heartbeat = Heartbeat(self._settlement, limits.visibility_seconds, self._clock, limits.heartbeat_seconds)
+        self._trial = Lane("trial")
+        self._answering = [
+            threading.Thread(target=self._run, name=f"answering-{i}") for i in range(limits.answering_threads)
+        ]
+        self._needed = 0.0  # seconds from the call of the model to the delivered reply, of late
 
     def run(self) -> None:
         """Serve until `stop`; returns once everything in hand is answered or back on the queue."""
-        for receiver in self._receivers:
-            receiver.start()
+        self._deleter.start()
+        self._heartbeat.start()
+        self._intake.start()
+        for thread in self._answering:
+            thread.start()
         try:
-            while taken := self._handoff.take(self._batch):
-                self._process(taken)
+            self._pool.wait_until_closed()
         finally:
             self.stop()
-            self._finishers.shutdown()
-            self._give_back([received.delivery for received in self._handoff.leftovers()])
-            for receiver in self._receivers:
-                receiver.join()
+            self._settlement.give_back(self._pool.leftovers())
+            for thread in self._answering:
+                thread.join()
+            self._trial.close()
+            self._finishers.close()
+            self._intake.join()
+            self._heartbeat.stop()
+            self._deleter.close()
 
     def stop(self) -> None:
         """From any thread or signal handler, any number of times."""
-        self._handoff.close()
+        self._pool.close()
 
     @property
     def alive(self) -> bool:
-        """No receiver died; a process in which one did must be replaced."""
-        begun = [receiver for receiver in self._receivers if receiver.ident is not None]
-        return self._handoff.closed or all(receiver.is_alive() for receiver in begun)
+        """No receiver or answering thread died; a process in which one did must be replaced."""
+        begun = [thread for thread in self._answering if thread.ident is not None]
+        return self._pool.closed or (self._intake.alive and all(thread.is_alive() for thread in begun))
 
-    def _receive(self) -> None:
-        """One receiver."""
-        while not self._handoff.closed:
-            if not self._ready():
-                self._handoff.pause(NOT_READY_SECONDS)
-                continue
-            try:
-                deliveries = self._queue.receive(MAX_BATCH, self._long_poll_seconds)
-                self._queue_was_down = False
-            except QueueUnavailable as error:
-                self._note_queue_down(error)
-                continue
-            received = [Received(delivery, self._clock.now()) for delivery in deliveries]
-            if received and not self._handoff.put(received):
-                self._give_back(deliveries)
+    def _run(self) -> None:
+        """One answering thread."""
+        while self._pool.wait(self._batch.requests):
+            free = self._throttle.take(self._batch.requests, LOOK_AGAIN_SECONDS)
+            requests, late = self._pool.take(free, self._clock.monotonic(), self._needed)
+            self._throttle.give_back(free - len(requests))
+            self._settlement.late(late)
+            if requests:
+                self._process(requests)
+                self._pool.answered()
 
-    def _process(self, received: Sequence[Received]) -> None:
+    def _process(self, requests: Sequence[Request]) -> None:
         """One batch, up to its replies; never raises."""
-        started = self._clock.monotonic()
-        accepted = self._accept(received)
-        decoded = self._clock.monotonic() - started
-        if not accepted:
-            return
-        for answerer, part in self._answerers.share_out([one.message.request_id for one in accepted]):
-            stages = StageTimer(answerer.model_version, self._fault, self._clock)
-            with stages.time("decode"):
-                pass  # a fault on purpose, where there is one
-            stages.add("decode", decoded)
-            self._process_part(answerer, [accepted[position] for position in part], stages)
-
-    def _process_part(self, answerer: Answerer, accepted: Sequence[Accepted], stages: StageTimer) -> None:
-        """What one release answers of a batch."""
         try:
-            answered = self._answer(answerer, accepted, stages)
-        except TritonUnavailable as error:
-            self._answerers.unanswered()
-            self._metrics.unavailable.labels("triton").inc()
-            logger.warning("triton is unavailable, messages go back", extra={"cause": str(error)})
-            waiting = [received.delivery for received in self._handoff.leftovers()]  # another pod may answer these
-            self._give_back([*(one.delivery for one in accepted), *waiting], TRITON_DOWN_SECONDS)
-            self._handoff.pause(TRITON_DOWN_SECONDS)
+            now = self._clock.monotonic()
+            for request in requests:
+                request.begun = now
+            for answerer, part in self._answerers.share_out([one.id for one in requests], self._trial.free):
+                self._hand_over(answerer, [requests[position] for position in part])
+        except Exception:
+            logger.exception("a batch was not answered, its messages go back")
+            self._settlement.give_back(requests)
+
+    def _hand_over(self, answerer: Answerer, requests: Sequence[Request]) -> None:
+        """A release on trial answers in a thread of its own, or not at all."""
+        if answerer.instead is None:
+            self._process_part(answerer, requests)
+        elif not self._trial.offer(partial(self._process_part, answerer, requests)):
+            self._process_part(answerer.instead, requests)
+
+    def _process_part(self, answerer: Answerer, requests: Sequence[Request]) -> None:
+        """What one release answers of a batch."""
+        stages = StageTimer(answerer.model_version, self._fault, self._clock)
+        with stages.time("queue_wait"):
+            pass  # a fault on purpose, where there is one
+        with stages.time("decode"):
+            in_time = self._drop_late(requests)
+        if not in_time:
             return
-        self._free_finishers.acquire()
-        self._finishers.submit(self._finish, answered, stages)
+        started = self._clock.monotonic()
+        stages.add("decode", started - in_time[0].begun - stages.seconds["queue_wait"] - stages.seconds["decode"])
+        try:
+            answered = self._answer(answerer, in_time, stages)
+        except TritonUnavailable as error:
+            self._back_off(in_time, error)
+            return
+        self._learn(in_time, self._clock.monotonic() - started)
+        self._finishers.finish(answered, stages)
 
-    def _accept(self, received: Sequence[Received]) -> list[Accepted]:
-        """The verified messages whose callers still wait; the others are counted and deleted."""
-        accepted: list[Accepted] = []
-        dropped: list[str] = []
-        for one in received:
-            try:
-                accepted.append(self._read(one))
-            except RejectedError as error:
-                self._count_rejected(error)
-                dropped.append(one.delivery.receipt_handle)
-        self._delete(dropped)
-        return accepted
+    def _learn(self, requests: Sequence[Request], seconds: float) -> None:
+        """What answers take, for those to come."""
+        self._batch.called(len(requests), seconds, sum(request.span for request in requests) / len(requests))
+        self._needed += NEWS_SHARE * (seconds + self._finishers.reply_seconds - self._needed)
 
-    def _read(self, received: Received) -> Accepted:
-        """Raises BadSignature, MalformedMessage or ExpiredMessage."""
-        delivery = received.delivery
-        self._keyring.verify(delivery.body, delivery.attributes.get("key_id"), delivery.attributes.get("signature"))
-        message = decode(delivery.body)
-        if message.deadline <= self._clock.now():
-            raise ExpiredMessage("nobody waits for this answer any more")
-        return Accepted(delivery, message, max(0.0, received.at - delivery.sent_at))
+    def _drop_late(self, requests: Sequence[Request]) -> list[Request]:
+        now = self._clock.monotonic()
+        in_time: list[Request] = []
+        late: list[Request] = []
+        for request in requests:
+            (late if request.is_late(now, self._needed) else in_time).append(request)
+        self._settlement.late(late)
+        return in_time
 
-    def _answer(self, answerer: Answerer, accepted: Sequence[Accepted], stages: StageTimer) -> list[Answered]:
+    def _back_off(self, requests: Sequence[Request], error: TritonUnavailable) -> None:
+        """They go back, and with them what waits: another pod's Triton may answer them."""
+        self._answerers.unanswered()
+        self._metrics.unavailable.labels("triton").inc()
+        logger.warning("triton is unavailable, messages go back", extra={"cause": str(error)})
+        self._settlement.give_back_tried(requests)
+        self._settlement.give_back(self._pool.leftovers())
+        self._pool.pause(TRITON_DOWN_SECONDS)
+
+    def _answer(self, answerer: Answerer, requests: Sequence[Request], stages: StageTimer) -> list[Answered]:
         """One call for all; where that fails for good, one call for each, so that one bad question spoils no other."""
         try:
-            return self._answer_together(answerer, accepted, stages)
+            return self._answer_together(answerer, requests, stages)
         except TritonUnavailable:
             raise
         except Exception as error:
-            if len(accepted) == 1:
-                self._drop(accepted[0], error)
+            if len(requests) == 1:
+                self._settlement.failed(requests[0], error)
                 return []
-        return [answered for one in accepted for answered in self._answer(answerer, [one], stages)]
+        return [answered for one in requests for answered in self._answer(answerer, [one], stages)]
 
-    def _answer_together(self, answerer: Answerer, accepted: Sequence[Accepted], stages: StageTimer) -> list[Answered]:
-        self._metrics.batch.observe(len(accepted))
-        answers = answerer.answer([one.message.question for one in accepted], stages)
-        return [Answered(one, answer) for one, answer in zip(accepted, answers, strict=True)]
-
-    def _finish(self, answered: Sequence[Answered], stages: StageTimer) -> None:
-        """Reply, then delete, then count; in a finisher's thread."""
-        try:
-            with stages.time("reply"):
-                delivered = self._reply(answered)
-            self._delete([one.accepted.delivery.receipt_handle for one in delivered])
-            self._count_answered(delivered, stages)
-        except Exception:
-            logger.exception("a batch was not finished, its messages come again")
-        finally:
-            self._free_finishers.release()
-
-    def _reply(self, answered: Sequence[Answered]) -> list[Answered]:
-        """One body for each gateway; those whose gateway took them. The others go back on the queue."""
-        by_gateway: defaultdict[str, list[Answered]] = defaultdict(list)
-        for one in answered:
-            by_gateway[one.accepted.message.reply_to].append(one)
-        return [one for reply_to, group in by_gateway.items() for one in self._reply_to(reply_to, group)]
-
-    def _reply_to(self, reply_to: str, group: list[Answered]) -> list[Answered]:
-        try:
-            self._replies.send(reply_to, [_reply_of(one) for one in group])
-        except GatewayUnavailable as error:
-            self._metrics.unavailable.labels("gateway").inc()
-            logger.warning("a gateway is unavailable, messages go back", extra={"cause": str(error)})
-            self._give_back([one.accepted.delivery for one in group], GATEWAY_GONE_SECONDS)
-            return []
-        except RejectedError as error:
-            for one in group:
-                self._drop(one.accepted, error)
-            return []
-        return group
-
-    def _drop(self, accepted: Accepted, error: Exception) -> None:
-        """A message that can never be answered: counted and deleted; its gateway answers degraded."""
-        if isinstance(error, RejectedError):
-            self._count_rejected(error)
-        else:
-            self._metrics.messages.labels("failed").inc()
-            logger.error("a message could not be answered", exc_info=error)
-        self._delete([accepted.delivery.receipt_handle])
-
-    def _give_back(self, deliveries: Sequence[Delivery], after_seconds: int = 0) -> None:
-        if not deliveries:
-            return
-        self._metrics.messages.labels("released").inc(len(deliveries))
-        try:
-            self._queue.release([delivery.receipt_handle for delivery in deliveries], after_seconds)
-        except QueueUnavailable:
-            self._metrics.unavailable.labels(
-                "queue"
-            ).inc()  # they come back by themselves, after the visibility timeout
-
-    def _delete(self, receipt_handles: Sequence[str]) -> None:
-        if not receipt_handles:
-            return
-        try:
-            self._queue.delete(receipt_handles)
-        except QueueUnavailable:
-            self._metrics.unavailable.labels("queue").inc()  # they come again, too late to be answered again
-
-    def _count_rejected(self, error: RejectedError) -> None:
-        expired = isinstance(error, ExpiredMessage)
-        self._metrics.messages.labels("expired" if expired else "rejected").inc()
-        self._metrics.rejected.labels(type(error).__name__).inc()
-        if not expired:
-            logger.warning("a message was dropped", extra={"cause": str(error)})
-
-    def _count_answered(self, answered: Sequence[Answered], stages: StageTimer) -> None:
-        for one in answered:
-            self._metrics.answers.labels(one.answer.source).inc()
-            seconds = {"queue_wait": one.accepted.queue_wait, **stages.seconds}
-            self._metrics.answered(one.answer.model_version, seconds)
-        self._metrics.messages.labels("answered").inc(len(answered))
-
-    def _note_queue_down(self, error: QueueUnavailable) -> None:
-        """Once for each time it goes down, not once for each look."""
-        self._metrics.unavailable.labels("queue").inc()
-        if not self._queue_was_down:
-            self._queue_was_down = True
-            logger.warning("the request queue is unavailable", extra={"cause": str(error)})
-        self._handoff.pause(QUEUE_DOWN_SECONDS)
-
-
-def _reply_of(answered: Answered) -> Reply:
-    message = answered.accepted.message
-    return Reply(message.request_id, message.question.user_id, answered.answer)
+    def _answer_together(self, answerer: Answerer, requests: Sequence[Request], stages: StageTimer) -> list[Answered]:
+        self._metrics.batch.observe(len(requests))
+        patience = min(request.expires for request in requests) - self._clock.monotonic()
+        answers = answerer.answer([one.message.question for one in requests], stages, patience)
+        return [Answered(one, answer) for one, answer in zip(requests, answers, strict=True)]

@@ -82,6 +82,12 @@ class TritonPod:
                 raise
             self._present = [*keep, new]
 
+    def end_load(self) -> None:
+        """End a load under way, which then goes back to what it was to keep. Raises TritonUnavailable where nobody may
+        restart Triton."""
+        if self._changing.locked():
+            self._restarter.restart()
+
     def keep_only(self, keep: Sequence[Installed]) -> None:
         """Drop the other versions. Raises TritonUnavailable; from disk they are gone all the same."""
         with self._changing:
@@ -124,7 +130,7 @@ class TritonPod:
         waited = not self._changing.acquire(blocking=False)
         if waited and not self._changing.acquire(timeout=LOAD_PATIENCE_SECONDS):
             logger.warning("a load under way is ended")
-            self._restarter.restart()
+            self.end_load()
             self._changing.acquire()
         try:
             wanted = [*keep, *(one for one in self._present if one not in keep)]  # what was loaded meanwhile stays

@@ -1,7 +1,7 @@
 """The worker process, as a recipe: connect, follow the release pointer, answer what the queue brings, stop.
 
-Three threads matter: one follows the release pointer, one asks Triton a golden question every second, the main one
-runs the request loop, which takes no message unless the last golden answer was right a moment ago.
+One thread follows the release pointer, one asks Triton a golden question every second, and those of the request loop
+take no message unless the last golden answer was right a moment ago.
 """
 
 from __future__ import annotations
@@ -17,18 +17,22 @@ from waypost.announcing import announced
 from waypost.clock import SystemClock
 from waypost.errors import SettingsError
 from waypost.faults import parse_fault
+from waypost.kubernetes.telling import LOOK_SECONDS as TELL_SECONDS
+from waypost.memory import spare_what_stays
 from waypost.metrics import WorkerMetrics
 from waypost.objects.s3 import S3ObjectStore, s3_client
 from waypost.queueing.replies import HttpReplySender, ReplyResolver
+from waypost.queueing.reply_queue import QueueReplySender
 from waypost.queueing.signing import Keyring, load_keyring
 from waypost.queueing.sqs import SqsQueue
 from waypost.release.signing import TrustedKeys, trusted_keys
 from waypost.release.triton import TritonModel
 from waypost.settings import Parts, SharedSettings, WorkerSettings
 from waypost.worker.canary import CanaryLimits
+from waypost.worker.cluster import teller_of
 from waypost.worker.follow import FollowerLimits, ReleaseFollower
 from waypost.worker.health import HealthServer
-from waypost.worker.loop import WorkerLoop
+from waypost.worker.loop import LoopLimits, WorkerLoop
 from waypost.worker.pod import ModelFolder, TritonPod
 from waypost.worker.restarter import KeeperFolder
 from waypost.worker.sources import ReleaseSources
@@ -44,8 +48,9 @@ class Outside:
 
     store: S3ObjectStore
     queue: SqsQueue
+    dead_letters: SqsQueue | None
     keyring: Keyring
-    replies: HttpReplySender
+    replies: HttpReplySender | QueueReplySender
     triton: TritonModel
     pod: TritonPod
     trusted: TrustedKeys
@@ -54,7 +59,7 @@ class Outside:
 def run(settings: WorkerSettings, shared: SharedSettings, parts: Parts) -> int:
     """Serve until SIGTERM or SIGINT; the exit code. Raises SettingsError before anything is served."""
     outside = connect(settings, parts)
-    metrics, stop = WorkerMetrics(), threading.Event()
+    metrics, stop = WorkerMetrics(observed=settings.metrics == "on"), threading.Event()
     follower = ReleaseFollower(
         ReleaseSources(outside.store, outside.trusted, settings.kept_release or shared.local_dir / "kept-release"),
         outside.pod,
@@ -70,8 +75,8 @@ def run(settings: WorkerSettings, shared: SharedSettings, parts: Parts) -> int:
         outside.replies,
         metrics,
         ready=follower.ready,
-        batch=settings.batch,
-        receivers=settings.receivers,
+        limits=loop_limits(settings),
+        dead_letters=outside.dead_letters,
         fault=parse_fault(shared.faults),
     )
     health = HealthServer(
@@ -81,13 +86,17 @@ def run(settings: WorkerSettings, shared: SharedSettings, parts: Parts) -> int:
         alive=lambda: loop.alive and looking.is_alive() and probing.is_alive(),
         ready=lambda: follower.ready() and not stop.is_set(),
     )
+    metrics.ready.set_function(lambda: float(follower.ready() and not stop.is_set()))
     looking = _repeat("follower", follower.look, settings.pointer_seconds, stop)
     probing = _repeat("probe", follower.probe, PROBE_SECONDS, stop)
     _stop_on_signals(loop, stop)
     announcement = shared.local_dir / "run" / "worker.json" if parts.embedded else None
+    spare_what_stays()
     health.start()
     looking.start()
     probing.start()
+    if (teller := teller_of(follower, metrics, settings, shared)) is not None:
+        _repeat("cluster", teller.look, TELL_SECONDS, stop).start()
     try:
         with announced(announcement, health.url, f"{health.url}/metrics"):
             loop.run()
@@ -96,6 +105,7 @@ def run(settings: WorkerSettings, shared: SharedSettings, parts: Parts) -> int:
         probing.join(timeout=settings.load_timeout_seconds)
         looking.join(timeout=settings.load_timeout_seconds)
         health.stop()
+        outside.queue.close()
         outside.replies.close()
         outside.triton.close()
     return 0
@@ -114,21 +124,39 @@ def follower_limits(settings: WorkerSettings) -> FollowerLimits:
     return FollowerLimits(canary, settings.hold_seconds)
 
 
+def loop_limits(settings: WorkerSettings) -> LoopLimits:
+    return LoopLimits(
+        batch=settings.batch,
+        receivers=settings.receivers,
+        answering_threads=settings.calls,
+        max_requests_per_second=settings.max_requests_per_second,
+        visibility_seconds=settings.visibility_seconds,
+    )
+
+
 def connect(settings: WorkerSettings, parts: Parts) -> Outside:
     if parts.message_keys_file is None:
         raise SettingsError("WAYPOST_MESSAGE_KEYS_FILE is not set", "set it to the file of message keys")
     keyring = load_keyring(parts.message_keys_file)
     triton = TritonModel(parts.triton_url, settings.triton_timeout_seconds, settings.load_timeout_seconds)
     folder = model_folder(settings, parts)
+    dead_letter_url = settings.dead_letter_queue_url or parts.dead_letter_queue_url
     return Outside(
         store=S3ObjectStore(s3_client(parts.s3, read_timeout_seconds=S3_SECONDS, attempts=S3_ATTEMPTS), parts.bucket),
         queue=SqsQueue(parts.sqs, parts.request_queue_url),
+        dead_letters=SqsQueue(parts.sqs, dead_letter_url) if dead_letter_url else None,
         keyring=keyring,
-        replies=HttpReplySender(ReplyResolver(settings.reply_domain), keyring),
+        replies=reply_sender(settings, parts, keyring),
         triton=triton,
         pod=TritonPod(triton, folder, KeeperFolder(folder.path)),
         trusted=trusted_keys(parts),
     )
+
+
+def reply_sender(settings: WorkerSettings, parts: Parts, keyring: Keyring) -> HttpReplySender | QueueReplySender:
+    if settings.reply_way == "queue":
+        return QueueReplySender(parts.sqs, parts.request_queue_url, keyring)
+    return HttpReplySender(ReplyResolver(settings.reply_domain), keyring)
 
 
 def model_folder(settings: WorkerSettings, parts: Parts) -> ModelFolder:

@@ -9,10 +9,10 @@ from pathlib import Path
 from waypost.errors import CorruptObject, PipelineError, RetryableError
 from waypost.objects.bundle import Manifest
 from waypost.objects.protocols import ObjectStore
+from waypost.release.kept import is_kept, load_kept, save_kept
 from waypost.release.pointer import HeldPointer, Pointer, read_pointer
 from waypost.release.signing import TrustedKeys
 from waypost.release.store import load_release, version_of
-from waypost.worker.kept import is_kept, load_kept, save_kept
 
 logger = logging.getLogger(__name__)
 OLDER_RELEASES = 3  # are tried by a pod that starts with nothing and cannot have the one pointed to

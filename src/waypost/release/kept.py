@@ -1,10 +1,13 @@
-"""The release a worker keeps on its own disk, so that it can start with S3 gone. Verified again whenever it is read."""
+"""The release, or the part of it, that a process keeps on its own disk, so that it can start with S3 gone.
+
+Verified again whenever it is read, its signature too: a disk is trusted no more than a bucket.
+"""
 
 from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from waypost.errors import CorruptObject
@@ -41,25 +44,34 @@ def is_kept(folder: Path, release: str) -> bool:
         return False
 
 
-def load_kept(folder: Path, trusted: TrustedKeys) -> Kept | None:
-    """The kept release, or None when there is none. Raises CorruptObject, also for one that nobody trusted signed."""
+def _everything(path: str) -> bool:
+    return True
+
+
+def load_kept(folder: Path, trusted: TrustedKeys, wanted: Callable[[str], bool] = _everything) -> Kept | None:
+    """The kept release, or its wanted files; None when there is none.
+
+    Raises CorruptObject, also for one that nobody trusted signed.
+    """
     try:
-        return _load(folder, trusted) or _load(_aside(folder), trusted)
+        return _load(folder, trusted, wanted) or _load(_aside(folder), trusted, wanted)
     except CorruptObject:
-        before = _load(_aside(folder), trusted)
+        before = _load(_aside(folder), trusted, wanted)
         if before is None:
             raise
         return before
 
 
-def _load(folder: Path, trusted: TrustedKeys) -> Kept | None:
+def _load(folder: Path, trusted: TrustedKeys, wanted: Callable[[str], bool]) -> Kept | None:
     if not folder.exists():
         return None
     try:
         manifest = parse_manifest((folder / MANIFEST).read_bytes(), str(folder))
         trusted.verify(manifest)
         return manifest, {
-            entry.path: check(entry, (folder / entry.path).read_bytes(), str(folder)) for entry in manifest.files
+            entry.path: check(entry, (folder / entry.path).read_bytes(), str(folder))
+            for entry in manifest.files
+            if wanted(entry.path)
         }
     except OSError as error:
         raise CorruptObject(f"the kept release in {folder} cannot be read: {error}") from error
