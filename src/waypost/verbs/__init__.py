@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from waypost.verbs import cache, data, lists, local, night, preflight, refresh, release, serving
+from waypost.verbs import cache, data, doctor, lists, local, night, preflight, refresh, release, serving
 from waypost.verbs.parsing import SettingsOf, Verb, Verbs
 
-_MODULES = (local, data, night, refresh, serving, preflight, release, cache, lists)
+_MODULES = (local, data, night, refresh, serving, doctor, preflight, release, cache, lists)
 VERBS: dict[str, Verb] = {name: verb for module in _MODULES for name, verb in module.VERBS.items()}
 SETTINGS: SettingsOf = {name: kinds for module in _MODULES for name, kinds in module.SETTINGS.items()}
+TELL_SETTINGS = {"doctor"}  # what is wrong with the settings is part of their result
 
 
 def add_all(verbs: Verbs) -> None:

@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from waypost import logs
+from waypost.errors import UsageError
 from waypost.memory import share_one_heap
 from waypost.settings import CacheSettings, ExporterSettings, TrainerSettings, read_settings
+from waypost.verbs.clusters import add_namespace, open_cluster
 from waypost.verbs.opening import read_parts, read_schema_mapping, say
 from waypost.verbs.parsing import SettingsOf, Verb, Verbs, a_parser
 
@@ -23,8 +25,20 @@ logger = logging.getLogger("waypost")
 
 def add_to(verbs: Verbs) -> None:
     night = a_parser(
-        verbs, "night", "A whole night: trainer, then exporter.", "See `waypost trainer` and `waypost exporter`."
+        verbs,
+        "night",
+        "A whole night: trainer, then exporter.",
+        """
+        See `waypost trainer` and `waypost exporter`. With --now it runs in the Kubernetes cluster of your kubeconfig
+        (KUBECONFIG, else ~/.kube/config) as a Job made of the chart's CronJob, and its log is shown here.
+        Needs `get` on cronjobs, pods/log and jobs, `create` on jobs, `list` on pods.
+        """,
     )
+    night.add_argument("--now", action="store_true", help="in the cluster, out of its turn")
+    night.add_argument(
+        "--cron-job", default="waypost-trainer", metavar="NAME", help="for --now (default: waypost-trainer)"
+    )
+    add_namespace(night)
     trainer = a_parser(
         verbs,
         "trainer",
@@ -134,7 +148,29 @@ def _exporter(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
     return 0
 
 
+def _night_in_cluster(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
+    from waypost.clock import SystemClock
+    from waypost.kubernetes.nights import NightLog, start_night
+
+    cluster, namespace = open_cluster(options, environ)
+    job = start_night(cluster, namespace, options.cron_job, _arguments_of_the_job(options))
+    logger.info("the night was started, to stop following does not stop it", extra={"job": job})
+    return NightLog(cluster, namespace, job, say, SystemClock()).follow()
+
+
+def _arguments_of_the_job(options: argparse.Namespace) -> list[str]:
+    """Raises UsageError for what would be written where nobody finds it, and for an override without its reason."""
+    for name in ("evaluation", "report", "repository"):
+        if getattr(options, name) is not None:
+            raise UsageError(f"--{name} names a place of this machine, and --now runs in the cluster", "leave it out")
+    if bool(options.accept) != bool(options.reason):
+        raise UsageError("--accept needs --reason, and it needs --accept", "say which checks may pass, and why")
+    return ["--accept", *options.accept, "--reason", options.reason] if options.accept else []
+
+
 def _night(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
+    if options.now:
+        return _night_in_cluster(options, environ)
     say(run_night(options, environ))
     return 0
 

@@ -24,13 +24,13 @@ def read_parts(environ: Mapping[str, str], needed: Iterable[Part]) -> Parts:
     """Where the needed parts are; says so when some of them are embedded."""
     shared = read_shared(environ)
     needed = tuple(needed)
-    parts = resolve_parts(shared, needed, _read_stack_if_needed(shared, needed), environ.get("AWS_REGION"))
+    parts = resolve_parts(shared, needed, read_stack_if_needed(shared, needed), environ.get("AWS_REGION"))
     if parts.embedded:
         logger.info("using embedded parts", extra={"parts": ",".join(parts.embedded), "folder": str(shared.local_dir)})
     return parts
 
 
-def _read_stack_if_needed(shared: SharedSettings, needed: Sequence[Part]) -> EmbeddedStack | None:
+def read_stack_if_needed(shared: SharedSettings, needed: Sequence[Part]) -> EmbeddedStack | None:
     """The embedded stack's description, unless every needed part is given: images carry no local stack."""
     if shared.embedded == "never" or not absent_parts(shared, needed):
         return None

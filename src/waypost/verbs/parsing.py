@@ -39,6 +39,13 @@ def positive(text: str) -> int:
     return number
 
 
+def above_zero(text: str) -> float:
+    number = float(text)
+    if not 0 < number < math.inf:
+        raise argparse.ArgumentTypeError(f"{text} is not above 0")
+    return number
+
+
 def days(text: str) -> float:
     number = float(text)
     if not 0 <= number < math.inf:

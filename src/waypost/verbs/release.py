@@ -6,6 +6,8 @@ import argparse
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from waypost.settings import read_shared
+from waypost.verbs.clusters import add_namespace, open_cluster
 from waypost.verbs.opening import open_mover, open_releases, open_store, say
 from waypost.verbs.parsing import SettingsOf, Verb, Verbs, a_parser, positive
 
@@ -20,6 +22,7 @@ def add_to(verbs: Verbs) -> None:
         "The published releases and the pointer that says which is served.",
         """
         When a release is bad:
+          waypost release status                   which pod serves which release, now
           waypost release diff                     what changed with it
           waypost release rollback                 serve the one before; every pod does within seconds
           waypost release pin --reason "why"       and let no night change that
@@ -44,6 +47,18 @@ def _add_release_looks(kinds: Verbs) -> None:
         """,
     )
     listing.set_defaults(verb="release list")
+    status = a_parser(
+        kinds,
+        "status",
+        "Which worker pod of a Kubernetes cluster serves which release.",
+        """
+        Read from the pods, where each worker writes what it serves; by your kubeconfig (KUBECONFIG, else
+        ~/.kube/config), which needs `list` on pods. With WAYPOST_BUCKET set the pods are compared with the pointer.
+        """,
+    )
+    add_namespace(status)
+    status.add_argument("--json", action="store_true", help="one JSON object instead of lines")
+    status.set_defaults(verb="release status")
     show = a_parser(
         kinds,
         "show",
@@ -129,6 +144,19 @@ def _release_list(options: argparse.Namespace, environ: Mapping[str, str]) -> in
     return 0
 
 
+def _release_status(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
+    from waypost.kubernetes.serving import pods_serving, status_json, status_lines
+    from waypost.release.pointer import read_pointer
+
+    cluster, namespace = open_cluster(options, environ)
+    pods = pods_serving(cluster, namespace)
+    held = read_pointer(open_store(environ)) if read_shared(environ).bucket else None
+    pointed_to = held.pointer.release if held else None
+    for line in [status_json(pods, pointed_to)] if options.json else status_lines(pods, pointed_to):
+        say(line)
+    return 0
+
+
 def _release_show(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
     from waypost.release.listing import show_json
 
@@ -184,6 +212,7 @@ def _tell_served(pointer: Pointer) -> int:
 
 VERBS: dict[str, Verb] = {
     "release list": _release_list,
+    "release status": _release_status,
     "release show": _release_show,
     "release diff": _release_diff,
     "release rollback": _release_rollback,
