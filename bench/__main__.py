@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
+import signal
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -22,16 +23,23 @@ from bench.measures import Section
 from bench.progress import say
 from bench.table import render
 
-SECTIONS = ("extraction", "increments", "csr", "scale", "night", "refresh", "propagation", "lastfm", "answering")
+SECTIONS = {
+    **{name: f"bench.{name}" for name in ("extraction", "increments", "csr", "scale", "night", "refresh")},
+    **{name: f"bench.{name}" for name in ("propagation", "lastfm", "answering")},
+    "request-path": "bench.request_path.path",
+    "overload": "bench.request_path.overload",
+    "observability": "bench.request_path.observability",
+}  # as --only takes it -> where it is measured
 RESULTS = Path(__file__).parent / "results.json"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # what was started is stopped
     sections = []
     for name in options.only or SECTIONS:
         say(name)
-        sections.append(importlib.import_module(f"bench.{name}").measure(options.interactions, options.rounds))
+        sections.append(importlib.import_module(SECTIONS[name]).measure(options.interactions, options.rounds))
     verdicts = judge(sections)
     print(render(sections, verdicts))
     results = options.results or (None if options.only else RESULTS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from bench.measures import Section
 
@@ -13,9 +14,10 @@ class Bound:
     section: str
     measure: str
     peer: str
-    most: float  # ours / peer
+    limit: float  # of ours / peer
     words: str
     aim: float | None = None
+    sign: Literal["<=", ">="] = "<="
 
 
 @dataclass(frozen=True)
@@ -25,12 +27,15 @@ class Verdict:
 
     @property
     def kept(self) -> bool:
-        return self.ratio is not None and self.ratio <= self.bound.most
+        if self.ratio is None:
+            return False
+        return self.ratio <= self.bound.limit if self.bound.sign == "<=" else self.ratio >= self.bound.limit
 
     def __str__(self) -> str:
         found = "not measured" if self.ratio is None else f"{self.ratio:.3g}"
         bound = self.bound
-        return f"{bound.section}: {bound.measure} / {bound.peer} is {found}, at most {bound.most:.3g}: {bound.words}"
+        side = "at most" if bound.sign == "<=" else "at least"
+        return f"{bound.section}: {bound.measure} / {bound.peer} is {found}, {side} {bound.limit:.3g}: {bound.words}"
 
 
 _EXTRACTION = "Full extraction of 2 M interactions to integer columns: "
@@ -43,6 +48,10 @@ _SCALE = "20 M interactions: extraction, tensors and cache "
 _LINEAR = f"{_SCALE}linear in time (per-edge cost within 1.3x of the 2 M run)"
 _REFRESH = "`waypost refresh`: 2 M edges, 1 % new posts, in under 30 s on two cores"
 _CSR = "Building CSR both ways with id maps: ≥ 2x faster than the scipy and pandas way a user would write"
+_SATURATED = "At 64 requests at a time: "
+_PACED = "At 50 requests/s: "
+_HALF_LOAD = "At half the saturation load: "
+_OVERLOAD = "Open loop on a worker throttled to 60 requests/s: "
 _PROPAGATION = "One forward-backward of two layers: ≥ 5x faster than torch-geometric's default SAGEConv path"
 
 BOUNDS = (
@@ -59,6 +68,22 @@ BOUNDS = (
     Bound("refresh", "the whole refresh", "30 s", 1, _REFRESH),
     Bound("csr", "time", "pandas.factorize, scipy", 1 / 2, _CSR),
     Bound("csr", "time", "np.unique, scipy", 1 / 2, _CSR),
+    Bound("request-path", "CPU of gateway and worker a request", "0.6 ms", 1, f"{_SATURATED}CPU ≤ 0.6 ms a request"),
+    Bound(
+        "request-path", "answers", "direct gRPC", 0.30,
+        f"{_SATURATED}≥ 30 % of what the same Triton gives a direct gRPC client at one user a request", 0.45, ">=",
+    ),
+    Bound(
+        "request-path", "added p50", "emulator's receive + 15 ms", 1,
+        f"{_PACED}p50 ≤ 15 ms over direct Triton's and the emulator's own receive latency",
+    ),
+    Bound("request-path", "p99 at half load", "250 ms", 1, f"{_HALF_LOAD}p99 < 250 ms"),
+    Bound("request-path", "not graphsage at half load", "0.1 %", 1, f"{_HALF_LOAD}≥ 99.9 % graphsage"),
+    Bound("overload", "goodput at 10x", "the best", 0.9, f"{_OVERLOAD}goodput at 10x ≥ 90 % of the best", None, ">="),
+    Bound("overload", "neither 200 nor 429", "one", 0, f"{_OVERLOAD}all else is 200 degraded, or 429"),
+    Bound("overload", "p99 from 5 s after 10x", "250 ms", 1, f"{_OVERLOAD}p99 is back within 5 s"),
+    Bound("overload", "memory after all", "before", 1.05, f"{_OVERLOAD}no growth of memory"),
+    Bound("observability", "CPU a request, on", "off", 1.03, "CPU a request with observability on: < 3 % more"),
     Bound("propagation", "two layers, forward and backward", "torch-geometric's SAGEConv", 1 / 5, _PROPAGATION),
 )  # fmt: skip
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-Unit = Literal["s", "bytes", "ns/edge"]
+Unit = Literal["s", "ms", "bytes", "ns/edge", "requests/s", "answers", "share"]
 
 
 @dataclass(frozen=True)

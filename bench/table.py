@@ -40,7 +40,9 @@ def _shown(value: float | None, unit: Unit) -> str:
         return "-"
     if unit == "bytes":
         return f"{value / 1e6:,.2f} MB"
-    return f"{value:,.3f} {unit}" if unit == "s" else f"{value:,.0f} {unit}"
+    if unit == "share":
+        return f"{value:.2%}"
+    return f"{value:,.3f} {unit}" if unit in ("s", "ms") else f"{value:,.0f} {unit}"
 
 
 def _ratio(measure: Measure, peer: str) -> str:
@@ -50,7 +52,7 @@ def _ratio(measure: Measure, peer: str) -> str:
 def _verdict(verdict: Verdict | None) -> str:
     if verdict is None:
         return ""
-    return f"<= {verdict.bound.most:.3g} {'ok' if verdict.kept else 'MISSED'}"
+    return f"{verdict.bound.sign} {verdict.bound.limit:.3g} {'ok' if verdict.kept else 'MISSED'}"
 
 
 def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
