@@ -1,7 +1,8 @@
-"""Writes helm/waypost/README.md: README.head.md, then a table of every value with its default and its `# --` comment.
+"""Writes what the chart says of itself: README.md, and in values.schema.json the names that `*.settings` may hold.
 
-It reads values.yaml as text for the comments and as YAML for the defaults, and refuses a value that nobody described.
-`make chart-docs` runs it, and a test holds that the README is what it would write."""
+README.md is README.head.md, then a table of every value with its default and its `# --` comment; a value that nobody
+described is refused. The names are those of the processes' settings without those that the templates set. `make
+chart-docs` runs it, and tests hold that both files are what it would write."""
 
 from __future__ import annotations
 
@@ -15,10 +16,21 @@ from typing import Any
 
 import yaml
 
+from waypost.settings import CacheSettings, ExporterSettings, GatewaySettings, Settings, TrainerSettings, WorkerSettings
+
 CHART = Path(__file__).parent / "waypost"
+SCHEMA = CHART / "values.schema.json"
 _LINE = re.compile(r"^(?P<indent> *)(?P<key>[A-Za-z][\w-]*):")
 _COMMENT = re.compile(r"^ *# ?(?P<text>.*)$")
 _MARK = "-- "
+_SET = re.compile(r"- \{name: (WAYPOST_[A-Z_0-9]+)")
+_NAMES = re.compile(r'"\^\(([A-Z_0-9|]*)\)\$"')
+# In the schema's order, each with the prefix that values leave out.
+_SETTINGS: dict[str, tuple[str, tuple[type[Settings], ...]]] = {
+    "gateway": (GatewaySettings.prefix, (GatewaySettings,)),
+    "worker": (WorkerSettings.prefix, (WorkerSettings,)),
+    "trainer": ("", (TrainerSettings, ExporterSettings, CacheSettings)),
+}
 
 
 @dataclass(frozen=True)
@@ -88,8 +100,28 @@ def rendered() -> str:
     return readme((CHART / "README.head.md").read_text(encoding="utf-8"), described_values(text))
 
 
+def allowed_names() -> dict[str, list[str]]:
+    """By component, what its `settings` may name: all that its process reads and no template sets."""
+    templates = "".join(path.read_text(encoding="utf-8") for path in (CHART / "templates").rglob("*.*"))
+    taken = set(_SET.findall(templates))
+    return {
+        component: [name.removeprefix(prefix) for kind in kinds for name in kind.variables() if name not in taken]
+        for component, (prefix, kinds) in _SETTINGS.items()
+    }
+
+
+def schema(text: str) -> str:
+    """The schema with today's names. Raises ValueError where their places are not found."""
+    lists = iter(allowed_names().values())
+    if len(_NAMES.findall(text)) != len(_SETTINGS):
+        raise ValueError(f"values.schema.json has not {len(_SETTINGS)} places for names of settings")
+    return _NAMES.sub(lambda _: f'"^({"|".join(next(lists))})$"', text)
+
+
 if __name__ == "__main__":
     try:
+        described = SCHEMA.read_text(encoding="utf-8")
+        SCHEMA.write_text(schema(described), encoding="utf-8")
         (CHART / "README.md").write_text(rendered(), encoding="utf-8")
     except ValueError as error:
         sys.exit(f"chart_docs.py: {error}")

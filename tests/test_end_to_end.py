@@ -130,6 +130,14 @@ def test_random_known_users_all_get_the_model_and_never_what_they_have_seen(wayp
         assert not set(posts) & history[user]
 
 
+def test_the_doctor_finds_a_stack_well_that_serves(waypost: Waypost) -> None:
+    said = json.loads(waypost("doctor", "--json"))
+    assert said["ok"]
+    assert not [finding for finding in said["findings"] if finding["level"] in ("bad", "warn")]
+    well = {finding["part"] for finding in said["findings"] if finding["level"] == "ok"}
+    assert {"database", "release", "queue", "model", "worker", "gateway", "clock"} <= well
+
+
 def test_lists_over_http_and_offline_are_the_same(waypost: Waypost) -> None:
     waypost("recommend", "--all-users", "--k", "20", "--output", "recs.tsv")
     lines = (waypost.folder / "recs.tsv").read_text().splitlines()

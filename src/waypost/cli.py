@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from waypost import __version__, logs
 from waypost.errors import WaypostError
 from waypost.settings import SharedSettings, check_settings, read_shared, service_links
-from waypost.verbs import SETTINGS, VERBS, add_all
+from waypost.verbs import SETTINGS, TELL_SETTINGS, VERBS, add_all
 from waypost.verbs.parsing import a_parser
 
 logger = logging.getLogger("waypost")
@@ -27,6 +27,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = build_parser().parse_args(arguments)
     environ = dict(os.environ)
     try:
+        if options.verb in TELL_SETTINGS:
+            return VERBS[options.verb](options, environ)
         check_settings([SharedSettings, *SETTINGS.get(options.verb, ())], environ)
         shared = read_shared(environ)
         logs.configure(shared.log_level, shared.log_style)

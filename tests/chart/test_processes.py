@@ -9,7 +9,19 @@ from typing import Any, cast
 
 import pytest
 
-from tests.chart.charting import CHART, Object, container, containers, environment, named, pod_templates
+from tests.chart.charting import (
+    CHART,
+    REQUIRED,
+    Helm,
+    Object,
+    container,
+    containers,
+    environment,
+    merged,
+    named,
+    of_kind,
+    pod_templates,
+)
 from tests.chart.value_sets import VALUE_SETS
 from waypost.gateway import servers
 from waypost.limits import MAX_DEADLINE_MS
@@ -71,11 +83,27 @@ def test_operators_cannot_set_what_the_chart_sets(rendered: Rendered) -> None:
     schema = json.loads((CHART / "values.schema.json").read_text())
     for process, variables in _environments(rendered["everything set"] + rendered["required only"]):
         prefix = f"WAYPOST_{process.upper()}_" if process != "trainer" else ""
-        taken = schema["properties"][process]["properties"]["settings"]["propertyNames"]["not"]["enum"]
+        allowed = re.compile(next(iter(schema["properties"][process]["properties"]["settings"]["patternProperties"])))
         given = set(VALUE_SETS["everything set"].get(process, {}).get("settings", {}))
         ours = {name.removeprefix(prefix) for name in variables if name.startswith(prefix or "WAYPOST_")} - given
-        allowed = re.compile(next(iter(schema["properties"][process]["properties"]["settings"]["patternProperties"])))
-        assert {name for name in ours if allowed.fullmatch(name)} <= set(taken)
+        assert not [name for name in ours if allowed.fullmatch(name)]
+
+
+def test_settings_reach_the_process_as_they_were_meant(helm: Helm) -> None:
+    """YAML makes 1000000 a float, which Go writes as 1e+06, and `off` a boolean."""
+    given = {
+        "gateway": {"settings": {"CONCURRENCY": 1_000_000, "REQUESTS_PER_SECOND": 0.5, "METRICS": False}},
+        "worker": {"settings": {"METRICS": True, "HOLD_SECONDS": "20261121"}},
+        "trainer": {"settings": {"WAYPOST_TRAINER_SEED": 20_261_121}},
+    }
+    found = dict(_environments(helm.render(merged(REQUIRED, given))))
+    for process, variables in found.items():
+        check_settings(PROCESSES[process], variables)
+    gateway = read_settings(GatewaySettings, found["gateway"])
+    assert (gateway.concurrency, gateway.requests_per_second, gateway.metrics) == (1_000_000, 0.5, "off")
+    worker = read_settings(WorkerSettings, found["worker"])
+    assert (worker.metrics, worker.hold_seconds) == ("on", 20_261_121)
+    assert read_settings(TrainerSettings, found["trainer"]).seed == 20_261_121
 
 
 def test_a_worker_replies_to_the_address_that_the_gateway_gives_inside_the_headless_service(rendered: Rendered) -> None:
@@ -243,6 +271,37 @@ def test_rights_are_those_that_the_code_uses(rendered: Rendered) -> None:
 def test_nobody_is_an_operator_unless_named(rendered: Rendered) -> None:
     bound = {one["metadata"]["name"] for one in rendered["required only"] if one["kind"] == "RoleBinding"}
     assert bound == {"waypost-worker"}
+
+
+@pytest.mark.parametrize("override", [{}, {"nameOverride": "recs"}])
+def test_prometheus_knows_our_jobs_by_the_same_names_under_any_name(helm: Helm, override: Object) -> None:
+    objects = helm.render(merged(REQUIRED, override))
+    jobs = {}
+    for one in of_kind(objects, "ServiceMonitor") + of_kind(objects, "PodMonitor"):
+        component = one["metadata"]["labels"]["app.kubernetes.io/component"]
+        for endpoint in one["spec"].get("endpoints", []) + one["spec"].get("podMetricsEndpoints", []):
+            (relabeling,) = endpoint["relabelings"]
+            assert relabeling["targetLabel"] == "job"
+            jobs[component, endpoint["port"]] = relabeling["replacement"]
+    assert jobs == {
+        ("gateway", "metrics"): "waypost-gateway", ("worker", "metrics"): "waypost-worker",
+        ("worker", "triton"): "waypost-worker", ("trainer", "metrics"): "waypost-trainer",
+    }  # fmt: skip
+
+
+def test_alerts_link_to_the_runbook_where_it_is_read(helm: Helm, rendered: Rendered) -> None:
+    url = "https://wiki.example/waypost"
+    linked = helm.render(merged(REQUIRED, {"observability": {"rules": {"runbookUrl": url}}}))
+    plain = [each["annotations"]["runbook"] for each in _alerts(rendered["required only"])]
+    assert plain
+    assert all(each.startswith("runbook.md#waypost") for each in plain)
+    wanted = [each.replace("runbook.md", url) for each in plain]
+    assert [each["annotations"]["runbook_url"] for each in _alerts(linked)] == wanted
+
+
+def _alerts(objects: list[Object]) -> list[Object]:
+    groups = [group for one in of_kind(objects, "PrometheusRule") for group in one["spec"]["groups"]]
+    return [rule for group in groups for rule in group["rules"] if "alert" in rule]
 
 
 def test_the_mapping_is_mounted_where_its_setting_says(rendered: Rendered) -> None:

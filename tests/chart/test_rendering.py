@@ -95,17 +95,74 @@ def test_five_values_are_enough(helm: Helm) -> None:
         ({"gateway": {"replica": 3}}, "additional properties 'replica' not allowed"),
         ({"gatway": {}}, "additional properties 'gatway' not allowed"),
         ({"worker": {"settings": {"REPLY_DOMAIN": "evil"}}}, "REPLY_DOMAIN"),
+        ({"gateway": {"settings": {"CONCURENCY": 1}}}, "CONCURENCY"),
         ({"aws": {"requestQueueUrl": "https://sqs.eu-west-1.amazonaws.com/waypost"}}, "/aws/requestQueueUrl"),
         ({"aws": {"identity": "irsa"}}, "serviceAccount.roleArn"),
         ({"worker": {"autoscaling": {"minReplicas": 30}}}, "maxReplicas"),
         ({"worker": {"autoscaling": {"requestsPerSecondPerPod": 1}}}, "below one message"),
         ({"externalSecrets": {"enabled": True}}, "externalSecrets.store.name"),
         ({"networkPolicy": {"callers": []}}, "/networkPolicy/callers"),
+        ({"nameOverride": "My_App"}, "/nameOverride"),
+        ({"fullnameOverride": "2.recs"}, "/fullnameOverride"),
+        ({"triton": {"repositorySize": "4Gi"}}, "worker.resources.limits.memory (4Gi) is not above"),
+        ({"triton": {"repositorySize": "4.1G"}, "worker": {"resources": {"limits": {"memory": "3900Mi"}}}}, "(3900Mi)"),
     ],
 )
 def test_what_makes_no_sense_is_refused(helm: Helm, values: Object, said: str) -> None:
     with pytest.raises(Refusal, match=re.escape(said)):
         helm.render(merged(REQUIRED, values))
+
+
+@pytest.mark.parametrize("release", ["my.rel", "2nd"])
+def test_a_release_whose_name_no_service_may_have_is_refused(helm: Helm, release: str) -> None:
+    with pytest.raises(Refusal, match="set fullnameOverride"):
+        helm.render(REQUIRED, release=release)
+    assert helm.render(merged(REQUIRED, {"fullnameOverride": "recs"}), release=release)
+
+
+def test_a_release_fits_beside_a_repository_of_just_below_its_limit(helm: Helm) -> None:
+    assert helm.render(merged(REQUIRED, {"triton": {"repositorySize": "4095Mi"}}))
+
+
+def test_external_secrets_without_their_operator_are_refused(helm: Helm) -> None:
+    for apis in ((), ("external-secrets.io/v1beta1",)):
+        with pytest.raises(Refusal, match=r"install the External Secrets Operator"):
+            helm.render(VALUE_SETS["external secrets"], apis=apis)
+
+
+OUTSIDE = {"gateway": {"service": {"type": "LoadBalancer"}}}
+BLOCK = {"networkPolicy": {"callers": [{"ipBlock": {"cidr": "10.0.0.0/16"}}]}}
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({}, False),
+        (OUTSIDE, True),
+        ({"gateway": {"ingress": {"enabled": True}}}, True),
+        (merged(OUTSIDE, BLOCK), False),
+        (merged(OUTSIDE, {"networkPolicy": {"enabled": False}}), False),
+    ],
+)
+def test_the_notes_say_when_callers_from_outside_would_hang(helm: Helm, values: Object, said: bool) -> None:
+    assert ("connections hang" in _notes(helm, values)) is said
+
+
+def test_the_notes_name_the_night_of_this_release(helm: Helm) -> None:
+    command = "waypost night --now --namespace rec --cron-job recs-trainer"
+    assert command in _notes(helm, {"fullnameOverride": "recs"})
+
+
+def test_the_notes_warn_of_a_rollback_where_keys_are_part_of_the_release(helm: Helm) -> None:
+    assert "keys.keep is off" in _notes(helm, {})
+    assert "keys.keep is off" not in _notes(helm, {"keys": {"keep": True}})
+
+
+def _notes(helm: Helm, values: Object) -> str:
+    said = helm.run(
+        ["install", "waypost", str(CHART), "--namespace", "rec", "--dry-run=client"], merged(REQUIRED, values)
+    )
+    return " ".join(said[said.index("NOTES:") :].split())
 
 
 def test_without_optional_kinds_in_the_cluster_their_objects_are_left_out(helm: Helm) -> None:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 import shutil
+from copy import deepcopy
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 import pytest
@@ -49,6 +52,13 @@ def test_the_made_keys_are_what_our_processes_read(helm: Helm, tmp_path: Path) -
     assert len(key) == 48
     assert hashlib.sha256(key).hexdigest() in made["waypost-api-keys"]["api-keys.json"].decode()
     assert digest.id == "app"
+
+
+def test_a_made_key_says_when_it_was_made(helm: Helm) -> None:
+    made = _contents(helm.render(REQUIRED))
+    files = (made["waypost-message-keys"]["message-keys.json"], made["waypost-api-keys"]["api-keys.json"])
+    for (key,) in (json.loads(content)["keys"] for content in files):
+        assert abs((datetime.now(UTC).date() - date.fromisoformat(key["created"])).days) <= 1  # helm's is the local day
 
 
 def test_the_public_half_fits_whatever_private_key_is_made(helm: Helm, tmp_path: Path) -> None:
@@ -111,7 +121,38 @@ def test_external_secrets_fill_the_very_secrets_that_are_mounted(rendered: dict[
     assert not of_kind(objects, "Secret")
 
 
-def test_kept_keys_outlive_an_uninstall(rendered: dict[str, list[Object]]) -> None:
+def test_kept_keys_are_made_outside_of_helms_releases(rendered: dict[str, list[Object]]) -> None:
+    """A hook is in no release's manifest, so neither a rollback nor an uninstall touches what it made."""
     kept = [one["metadata"].get("annotations", {}) for one in of_kind(rendered["everything set"], "Secret")]
-    assert kept == [{"helm.sh/resource-policy": "keep"}] * 3
+    aside = {
+        "helm.sh/resource-policy": "keep",
+        "helm.sh/hook": "pre-install,pre-upgrade",
+        "helm.sh/hook-delete-policy": "hook-failed",
+    }
+    assert kept == [aside] * 3
     assert all("annotations" not in one["metadata"] for one in of_kind(rendered["required only"], "Secret"))
+
+
+KEEP = merged(REQUIRED, {"keys": {"keep": True}})
+
+
+@pytest.mark.parametrize("values", [KEEP, REQUIRED])  # also where somebody takes the value back
+def test_an_upgrade_leaves_kept_keys_alone(secrets_alone: Helm, values: Object) -> None:
+    installed = {one["metadata"]["name"]: one for one in of_kind(secrets_alone.render(KEEP), "Secret")}
+    with reading(installed) as url:
+        upgraded = secrets_alone.render(values, extra=[*_looking_into(url), "--is-upgrade"])
+    assert of_kind(upgraded, "Secret") == []
+
+
+def test_keys_of_a_release_become_kept_ones_before_it_lets_go_of_them(secrets_alone: Helm) -> None:
+    """What a release's manifest loses Helm deletes, unless it was annotated by the upgrade before."""
+    first = secrets_alone.render(REQUIRED)
+    held = {one["metadata"]["name"]: deepcopy(one) for one in of_kind(first, "Secret")}
+    with reading(held) as url:
+        second = secrets_alone.render(KEEP, extra=[*_looking_into(url), "--is-upgrade"])
+    assert _contents(second) == _contents(first)
+    for one in of_kind(second, "Secret"):
+        assert one["metadata"]["annotations"] == {"helm.sh/resource-policy": "keep"}
+    with reading({one["metadata"]["name"]: one for one in of_kind(second, "Secret")}) as url:
+        third = secrets_alone.render(KEEP, extra=[*_looking_into(url), "--is-upgrade"])
+    assert of_kind(third, "Secret") == []

@@ -40,6 +40,15 @@ def test_the_readme_is_what_the_values_say(chart_docs: ModuleType) -> None:
     assert (CHART / "README.md").read_text() == chart_docs.rendered(), "run `make chart-docs`"
 
 
+def test_the_schema_names_every_setting_that_a_process_reads_and_the_chart_does_not_set(chart_docs: ModuleType) -> None:
+    assert chart_docs.SCHEMA.read_text() == chart_docs.schema(chart_docs.SCHEMA.read_text()), "run `make chart-docs`"
+    names = chart_docs.allowed_names()
+    assert {"CONCURRENCY", "BURST"} <= set(names["gateway"])
+    assert not {"REPLY_PORT", "PORT"} & set(names["gateway"])
+    assert not {"DEAD_LETTER_QUEUE_URL", "SCALED_OBJECT"} & set(names["worker"])
+    assert "WAYPOST_TRAINER_METRICS_LINGER_SECONDS" not in names["trainer"]
+
+
 def test_a_value_without_a_description_is_refused(chart_docs: ModuleType) -> None:
     with pytest.raises(ValueError, match=r"tuning\.depth"):
         chart_docs.described_values("tuning:\n  # -- Told\n  width: 1\n  depth: 2\n")

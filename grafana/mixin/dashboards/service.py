@@ -207,7 +207,7 @@ _TRAFFIC = Row(
         Panel(
             "Memory",
             "Of each process. A slope that does not end is a leak: WaypostMemoryGrows says so after six hours.",
-            [Query('process_resident_memory_bytes{NS, job=~".*waypost.*"}', "{{job}} {{pod}}{{instance}}")],
+            [Query('process_resident_memory_bytes{NS, job=~"waypost-.*"}', "{{job}} {{pod}}{{instance}}")],
             "bytes",
         ),
     ],

@@ -25,6 +25,18 @@
 {{- if and .Values.externalSecrets.enabled (not .Values.externalSecrets.store.name) -}}
 {{- $problems = append $problems "externalSecrets.store.name is empty: name the store that holds the secrets" -}}
 {{- end -}}
+{{- if and .Values.externalSecrets.enabled (not (include "waypost.hasExternalSecrets" .)) -}}
+{{- $problems = append $problems "externalSecrets.enabled, and this cluster has no external-secrets.io/v1: install the External Secrets Operator (0.16 or newer) first, or name Secrets of your own (with `helm template`: --api-versions external-secrets.io/v1)" -}}
+{{- end -}}
+{{- $fullname := include "waypost.fullname" . -}}
+{{- if not (regexMatch "^[a-z]([a-z0-9-]*[a-z0-9])?$" $fullname) -}}
+{{- $problems = append $problems (printf "objects would be called %s-…, which no Service may be: set fullnameOverride to lower-case letters, digits and dashes, a letter first" $fullname) -}}
+{{- end -}}
+{{- $limit := include "waypost.bytes" (dig "limits" "memory" "" .Values.worker.resources) -}}
+{{- $repository := include "waypost.bytes" .Values.triton.repositorySize -}}
+{{- if and $limit $repository (le (float64 $limit) (float64 $repository)) -}}
+{{- $problems = append $problems (printf "worker.resources.limits.memory (%v) is not above triton.repositorySize (%s): the repository lies in the memory of the worker, who writes it; raise the limit" .Values.worker.resources.limits.memory .Values.triton.repositorySize) -}}
+{{- end -}}
 {{- with .Values.worker.autoscaling -}}
 {{- if lt (int .maxReplicas) (int .minReplicas) -}}
 {{- $problems = append $problems (printf "worker.autoscaling.maxReplicas (%d) is below minReplicas (%d): raise it" (int .maxReplicas) (int .minReplicas)) -}}
@@ -38,5 +50,14 @@
 {{- end -}}
 {{- with $problems -}}
 {{- printf "\n\nWaypost needs:\n  - %s\n\nAll values: `helm show readme`.\n" (join "\n  - " .) | fail -}}
+{{- end -}}
+{{- end }}
+
+{{/* A quantity in bytes; nothing for one that is written otherwise than with a unit of 1000 or 1024. */}}
+{{- define "waypost.bytes" -}}
+{{- $quantity := include "waypost.setting" . -}}
+{{- if regexMatch "^[0-9]+([.][0-9]+)?([kKMGT]i?)?$" $quantity -}}
+{{- $units := dict "" 1 "k" 1e3 "K" 1e3 "M" 1e6 "G" 1e9 "T" 1e12 "Ki" 1024 "Mi" 1048576 "Gi" 1073741824 "Ti" 1099511627776 -}}
+{{- mulf (regexFind "^[0-9.]+" $quantity) (get $units (regexFind "[A-Za-z]*$" $quantity)) | printf "%.0f" -}}
 {{- end -}}
 {{- end }}

@@ -49,3 +49,8 @@ app.kubernetes.io/version: {{ (index . 0).Chart.AppVersion | quote }}
 {{- define "waypost.apiKeysSecret" -}}
 {{ default (printf "%s-api-keys" (include "waypost.fullname" .)) .Values.keys.apiKeys.existingSecret }}
 {{- end }}
+
+{{/* What starts a night of this release. */}}
+{{- define "waypost.night" -}}
+waypost night --now --namespace {{ .Release.Namespace }} --cron-job {{ include "waypost.fullname" . }}-trainer
+{{- end }}

@@ -17,6 +17,13 @@ spec:
     matchLabels: {{- include "waypost.selector" (list $root (index . 1)) | nindent 6 }}
   podMetricsEndpoints:
     {{- range index . 2 }}
-    - {port: {{ . }}, interval: {{ $root.Values.observability.monitors.interval }}}
+    - port: {{ . }}
+      interval: {{ $root.Values.observability.monitors.interval }}
+      relabelings: {{- include "waypost.jobLabel" (index $ 1) | nindent 8 }}
     {{- end }}
+{{- end }}
+
+{{/* The label by which rules and dashboards know our processes, whatever the release is called. (component) */}}
+{{- define "waypost.jobLabel" -}}
+- {targetLabel: job, replacement: waypost-{{ . }}}
 {{- end }}

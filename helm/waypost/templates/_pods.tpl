@@ -90,9 +90,18 @@ affinity: {{- toYaml . | nindent 2 }}
 {{- define "waypost.settings" -}}
 {{- $prefix := index . 0 -}}{{- $entries := list -}}
 {{- range $name, $value := index . 1 -}}
-{{- $entries = append $entries (dict "name" (print $prefix $name) "value" (toString $value)) -}}
+{{- $entries = append $entries (dict "name" (print $prefix $name) "value" (include "waypost.setting" $value)) -}}
 {{- end -}}
 {{ toYaml $entries }}
+{{- end }}
+
+{{/* As the process reads it. YAML's numbers are floats here (1000000 would be 1e+06), and its on and off are booleans. */}}
+{{- define "waypost.setting" -}}
+{{- if kindIs "bool" . }}{{ ternary "on" "off" . }}
+{{- else if not (kindIs "float64" .) }}{{ toString . }}
+{{- else if eq (floor .) . }}{{ printf "%.0f" . }}
+{{- else }}{{ toString . }}
+{{- end }}
 {{- end }}
 
 {{/* A volume of keys, read-only, with the named files alone. (list volume secret files) */}}

@@ -7,10 +7,27 @@ only a render without a cluster makes new ones.
 {{- if $found }}{{ toYaml $found.data }}{{ end }}
 {{- end }}
 
-{{- define "waypost.keepAnnotation" -}}
-{{- if .Values.keys.keep -}}
+{{/*
+Whether the cluster has it and it is to be kept. Then it is in no release of Helm's any more, so that neither a rollback
+(which would put rotated keys back) nor an uninstall touches it. (list . name)
+*/}}
+{{- define "waypost.leftAlone" -}}
+{{- $found := lookup "v1" "Secret" (index . 0).Release.Namespace (index . 1) -}}
+{{- if eq (dig "metadata" "annotations" "helm.sh/resource-policy" "" $found) "keep" }}yes{{ end }}
+{{- end }}
+
+{{/*
+A hook belongs to no release either. Of the policies of deleting hooks this one never meets a Secret; none at all would
+mean before-hook-creation. What a release holds already becomes a kept one first, else Helm would delete it. (list . found)
+*/}}
+{{- define "waypost.keepAnnotations" -}}
+{{- if (index . 0).Values.keys.keep -}}
 annotations:
   helm.sh/resource-policy: keep
+  {{- if not (index . 1) }}
+  helm.sh/hook: pre-install,pre-upgrade
+  helm.sh/hook-delete-policy: hook-failed
+  {{- end }}
 {{- end }}
 {{- end }}
 
