@@ -47,6 +47,8 @@ class Watched:
         eventually(lambda: self.waypost.part(part)["state"] == "down")
         self.waypost("local", "up")
         eventually(lambda: self.waypost.part(part)["state"] == "up")
+        eventually(lambda: self.waypost.part("gateway")["state"] == "up")  # other settings start it anew, too
+        self.waypost.part_url = self.waypost.part("gateway")["url"]
 
     def publish(self) -> int:
         """One more release of the same checkpoint; returns once it answers."""
@@ -121,7 +123,6 @@ def test_a_gateway_that_is_slower_in_enqueue_is_named(watched: Watched, tmp_path
     source = a_copy_of_another_version(tmp_path)
     since = time.monotonic()
     watched.restart("gateway", PYTHONPATH=str(source), WAYPOST_FAULTS=f"enqueue:{SLOWER_MILLISECONDS}:{NEXT_VERSION}")
-    watched.waypost.part_url = watched.waypost.part("gateway")["url"]
     with Load(watched.waypost.part_url, known_users(watched.waypost)[:200], callers=2, deadline_ms=3_000):
         seconds = watched.wait_for("WaypostGatewaySlower", since, stage="enqueue", version=NEXT_VERSION)
     report(f"enqueue of gateway {NEXT_VERSION}", seconds)
