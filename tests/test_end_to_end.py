@@ -13,6 +13,7 @@ import urllib.request
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +81,25 @@ def waypost(stack_folders: Path) -> Iterator[Waypost]:
         waypost("load", "world")
         waypost("night", "--repository", "repository")
         # The gateway reads the pointer every two seconds; before it saw a release it is not ready and rightly says 503.
+        eventually(lambda: waypost.part("gateway")["state"] == "up")
+        waypost.part_url = waypost.part("gateway")["url"]
+        eventually(lambda: waypost.ask(user_id=known_users(waypost)[0], deadline_ms=2000)["source"] == "graphsage")
+        yield waypost
+    finally:
+        waypost("local", "down")
+
+
+@contextmanager
+def a_served_world(folder: Path, **environ: str) -> Iterator[Waypost]:
+    """A whole stack in a folder of its own, whose gateway answers by the model."""
+    folder.mkdir()
+    waypost = Waypost(folder)
+    waypost.environ |= environ
+    try:
+        waypost("local", "up")
+        waypost("local", "generate", "world", "--interactions", str(INTERACTIONS), "--seed", "5")
+        waypost("load", "world")
+        waypost("night")
         eventually(lambda: waypost.part("gateway")["state"] == "up")
         waypost.part_url = waypost.part("gateway")["url"]
         eventually(lambda: waypost.ask(user_id=known_users(waypost)[0], deadline_ms=2000)["source"] == "graphsage")

@@ -19,7 +19,7 @@ import waypost as package
 from tests.drill.watching import REPORT
 from tests.grafana.monitoring import Prometheus, Receiver, alertmanager, prometheus
 from tests.soak.load import Load
-from tests.test_end_to_end import Waypost, eventually, known_users
+from tests.test_end_to_end import Waypost, a_served_world, eventually, known_users
 
 SLOWER_MILLISECONDS = 120
 BOUND_SECONDS = 300.0
@@ -74,25 +74,13 @@ def watched(stack_folders: Path, need_package: Callable[[str], None]) -> Iterato
         if shutil.which(program) is None:
             need_package(debian)
     folder = stack_folders / "slow"
-    folder.mkdir()
-    waypost = Waypost(folder)
     # Without a trial of the new release, which would give it up before a caller felt it: see docs/releases.md.
-    waypost.environ |= {"WAYPOST_WORKER_CANARY_SHARE": "0", "WAYPOST_FAULTS_ALLOWED": "yes"}
-    try:
-        waypost("local", "up")
-        waypost("local", "generate", "world", "--interactions", "6000", "--seed", "5")
-        waypost("load", "world")
-        waypost("night")
-        eventually(lambda: waypost.part("gateway")["state"] == "up")
-        waypost.part_url = waypost.part("gateway")["url"]
-        eventually(lambda: waypost.ask(user_id=known_users(waypost)[0], deadline_ms=2000)["source"] == "graphsage")
-        with (
-            alertmanager(folder / "alertmanager") as (where, receiver),
-            prometheus(folder / "prometheus", lambda: targets(waypost), SCRAPE_SECONDS, where) as found,
-        ):
-            yield Watched(waypost, found, receiver)
-    finally:
-        waypost("local", "down")
+    with (
+        a_served_world(folder, WAYPOST_WORKER_CANARY_SHARE="0", WAYPOST_FAULTS_ALLOWED="yes") as waypost,
+        alertmanager(folder / "alertmanager") as (where, receiver),
+        prometheus(folder / "prometheus", lambda: targets(waypost), SCRAPE_SECONDS, where) as found,
+    ):
+        yield Watched(waypost, found, receiver)
 
 
 def targets(waypost: Waypost) -> dict[str, str]:

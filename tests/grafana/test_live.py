@@ -18,7 +18,7 @@ import pytest
 
 from tests.grafana.monitoring import Prometheus, prometheus
 from tests.soak.load import Load
-from tests.test_end_to_end import Waypost, eventually, known_users
+from tests.test_end_to_end import Waypost, a_served_world, known_users
 
 DASHBOARDS = sorted((Path(__file__).parents[2] / "grafana" / "dashboards").glob("*.json"))
 OUTSIDE = re.compile(r"\b(?:kube|keda|DCGM|certmanager)_")  # parts that this machine does not have
@@ -36,26 +36,14 @@ def watched(stack_folders: Path, need_package: Callable[[str], None]) -> Iterato
     if shutil.which("prometheus") is None:
         need_package("prometheus")
     folder = stack_folders / "live"
-    folder.mkdir()
-    waypost = Waypost(folder)
-    waypost.environ |= {"WAYPOST_TRAINER_METRICS_FILE": str(folder / "night.prom")}
-    try:
-        waypost("local", "up")
-        waypost("local", "generate", "world", "--interactions", "6000", "--seed", "5")
-        waypost("load", "world")
-        waypost("night")
-        eventually(lambda: waypost.part("gateway")["state"] == "up")
-        waypost.part_url = waypost.part("gateway")["url"]
-        eventually(lambda: waypost.ask(user_id=known_users(waypost)[0], deadline_ms=2000)["source"] == "graphsage")
-        with (
-            files_of(folder) as files,
-            prometheus(folder / "prometheus", lambda: targets(waypost, files), SCRAPE_SECONDS) as found,
-            Load(waypost.part_url, known_users(waypost)[:200], callers=4),
-        ):
-            time.sleep(LOAD_SECONDS)
-            yield found, waypost
-    finally:
-        waypost("local", "down")
+    with (
+        a_served_world(folder, WAYPOST_TRAINER_METRICS_FILE=str(folder / "night.prom")) as waypost,
+        files_of(folder) as files,
+        prometheus(folder / "prometheus", lambda: targets(waypost, files), SCRAPE_SECONDS) as found,
+        Load(waypost.part_url, known_users(waypost)[:200], callers=4),
+    ):
+        time.sleep(LOAD_SECONDS)
+        yield found, waypost
 
 
 def targets(waypost: Waypost, files: str) -> Mapping[str, str]:

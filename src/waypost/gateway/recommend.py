@@ -65,11 +65,10 @@ class Recommender:
         self._concurrency, self._fault = concurrency, fault
         self._in_flight = 0
         metrics.in_flight.set_function(lambda: self._in_flight)  # asked when scraped, not told at each request
-        self.stopping = False
 
     @property
     def ready(self) -> bool:
-        return not self.stopping and self._follower.state == "published"
+        return self._follower.state == "published"
 
     @property
     def knows_keys(self) -> bool:
@@ -83,8 +82,6 @@ class Recommender:
 
     def require_room(self) -> None:
         """Raises Refused when this request cannot be taken."""
-        if self.stopping:
-            raise Refused(503, "this gateway is stopping", BUSY_RETRY_SECONDS)
         if self._in_flight >= self._concurrency:
             raise Refused(429, f"{self._concurrency} requests are in flight already", BUSY_RETRY_SECONDS)
         if self._follower.state == "never":

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+from tests.chaos.planted.planting import plant
 from waypost.errors import QueueUnavailable
 from waypost.gateway import run
 from waypost.gateway.pending import Pending
@@ -30,7 +31,7 @@ def user_id_as_label() -> None:
         self._metrics.replies.labels(str(question.user_id)).inc()
         return await recommend(self, question, *arguments)
 
-    _replace(Recommender, "recommend", counting)
+    plant(Recommender, "recommend", counting)
 
 
 def second_reply_accepted() -> None:
@@ -41,7 +42,7 @@ def second_reply_accepted() -> None:
         resolve(self, reply)
         return True
 
-    _replace(Pending, "resolve", always)
+    plant(Pending, "resolve", always)
 
 
 def wrong_users_reply_accepted() -> None:
@@ -51,7 +52,7 @@ def wrong_users_reply_accepted() -> None:
         waiting = self._waiting.get(reply.request_id)
         return resolve(self, reply if waiting is None else replace(reply, user_id=waiting.user_id))
 
-    _replace(Pending, "resolve", trusting)
+    plant(Pending, "resolve", trusting)
 
 
 def waits_past_the_deadline() -> None:
@@ -60,12 +61,12 @@ def waits_past_the_deadline() -> None:
     async def patient(self: Pending, request_id: str, waiting: Any, seconds: float) -> Any:
         return await wait(self, request_id, waiting, seconds + MORE_SECONDS)
 
-    _replace(Pending, "wait", patient)
+    plant(Pending, "wait", patient)
 
 
 def k_ignored_when_degraded() -> None:
     items = PopularList.items
-    _replace(PopularList, "items", lambda self, question: items(self, replace(question, k=DEFAULT_K)))
+    plant(PopularList, "items", lambda self, question: items(self, replace(question, k=DEFAULT_K)))
 
 
 def error_when_degraded() -> None:
@@ -74,7 +75,7 @@ def error_when_degraded() -> None:
     def nothing(self: Recommender, question: Question) -> Answer:
         raise RuntimeError("no answer")
 
-    _replace(Recommender, "_popular", nothing)
+    plant(Recommender, "_popular", nothing)
 
 
 def degraded_not_marked() -> None:
@@ -84,7 +85,7 @@ def degraded_not_marked() -> None:
         found = await recommend(self, question, *arguments)
         return replace(found, degraded=False)
 
-    _replace(Recommender, "recommend", silent)
+    plant(Recommender, "recommend", silent)
 
 
 def retries_without_budget() -> None:
@@ -98,7 +99,7 @@ def retries_without_budget() -> None:
                 continue
         return send(*arguments, **named)
 
-    _replace(SqsQueue, "send", stubborn)
+    plant(SqsQueue, "send", stubborn)
 
 
 def dropped_on_sigterm() -> None:
@@ -109,12 +110,7 @@ def dropped_on_sigterm() -> None:
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, os._exit, 0)
         await serve(*arguments)
 
-    _replace(run, "serve", careless)
-
-
-def _replace(owner: Any, name: str, changed: Callable[..., Any]) -> None:
-    assert hasattr(owner, name), f"{owner} has no {name} any more: plant this bug where it would be now"
-    setattr(owner, name, changed)
+    plant(run, "serve", careless)
 
 
 BUGS: dict[str, Callable[[], None]] = {

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
+from tests.chaos.planted.planting import plant
 from waypost.queueing.replies import HttpReplySender, Reply, ReplyResolver
 from waypost.queueing.signing import Keyring
 from waypost.worker import run
@@ -26,11 +27,11 @@ def delete_before_reply() -> None:
         self._settlement._queue.delete(handles_of([one.request for one in group]))
         return reply(self, reply_to, group, stages)
 
-    _replace(Finishers, "_reply", hasty)
+    plant(Finishers, "_reply", hasty)
 
 
 def no_age_check() -> None:
-    _replace(Request, "is_late", lambda self, now, needed: False)
+    plant(Request, "is_late", lambda self, now, needed: False)
 
 
 def reply_address_from_message() -> None:
@@ -41,7 +42,7 @@ def reply_address_from_message() -> None:
         host = url.hostname or "127.0.0.1"
         return "127.0.0.1" if host == "gateway" else host, url.port or 80
 
-    _replace(ReplyResolver, "resolve", trusting)
+    plant(ReplyResolver, "resolve", trusting)
 
 
 def infers_duplicates() -> None:
@@ -50,7 +51,7 @@ def infers_duplicates() -> None:
     def forgetful(self: Ledger, requests: Sequence[Request], now: float) -> tuple[list[Request], list[str], int]:
         return list(requests), [], 0
 
-    _replace(Ledger, "take_in", forgetful)
+    plant(Ledger, "take_in", forgetful)
 
 
 def lost_on_sigterm() -> None:
@@ -59,11 +60,11 @@ def lost_on_sigterm() -> None:
     def careless(*arguments: Any) -> None:
         signal.signal(signal.SIGTERM, lambda number, frame: os._exit(0))
 
-    _replace(run, "_stop_on_signals", careless)
+    plant(run, "_stop_on_signals", careless)
 
 
 def unsigned_accepted() -> None:
-    _replace(Keyring, "verify", lambda self, body, key_id, value: None)
+    plant(Keyring, "verify", lambda self, body, key_id, value: None)
 
 
 def replies_to_another_gateway() -> None:
@@ -76,7 +77,7 @@ def replies_to_another_gateway() -> None:
         others = [address for address in known if address != reply_to]
         send(self, others[0] if others and len(sent) % EVERY == 0 else reply_to, replies)
 
-    _replace(HttpReplySender, "send", confused)
+    plant(HttpReplySender, "send", confused)
 
 
 def answers_mixed_up() -> None:
@@ -87,12 +88,7 @@ def answers_mixed_up() -> None:
         right = answer(self, *arguments)
         return [Answered(one.request, other.answer) for one, other in zip(right, [*right[1:], *right[:1]], strict=True)]
 
-    _replace(WorkerLoop, "_answer_together", shifted)
-
-
-def _replace(owner: Any, name: str, changed: Callable[..., Any]) -> None:
-    assert hasattr(owner, name), f"{owner} has no {name} any more: plant this bug where it would be now"
-    setattr(owner, name, changed)
+    plant(WorkerLoop, "_answer_together", shifted)
 
 
 BUGS: dict[str, Callable[[], None]] = {
