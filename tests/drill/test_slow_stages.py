@@ -3,89 +3,36 @@ with that stage and that release arrives. `make drill` runs these and prints the
 
 from __future__ import annotations
 
-import json
-import os
 import shutil
-import signal
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import pytest
 
 import waypost as package
+from tests.drill.alerting import Watched, a_watched_world
 from tests.drill.watching import REPORT
-from tests.grafana.monitoring import Prometheus, Receiver, alertmanager, prometheus
 from tests.soak.load import Load
-from tests.test_end_to_end import Waypost, a_served_world, eventually, known_users
+from tests.test_end_to_end import known_users
 
 SLOWER_MILLISECONDS = 120
 BOUND_SECONDS = 300.0
+PATIENCE_SECONDS = BOUND_SECONDS + 30
 CALM_SECONDS = 90.0  # of the release before, so that there is something to compare with
-SCRAPE_SECONDS = 5
 NEXT_VERSION = "99.0.0"  # of the gateway
 WORKER_STAGES = ("tokenize", "infer", "reply")
 
 pytestmark = [pytest.mark.drill, pytest.mark.timeout(3_600)]
 
 
-@dataclass
-class Watched:
-    waypost: Waypost
-    prometheus: Prometheus
-    receiver: Receiver
-
-    def version(self) -> int:
-        return int(json.loads(self.waypost("release", "show"))["version"])
-
-    def restart(self, part: str, **environ: str) -> None:
-        """Another process of that part, with these settings more."""
-        self.waypost.environ |= environ
-        os.kill(self.waypost.part(part)["pid"], signal.SIGTERM)
-        eventually(lambda: self.waypost.part(part)["state"] == "down")
-        self.waypost("local", "up")
-        eventually(lambda: self.waypost.part(part)["state"] == "up")
-        eventually(lambda: self.waypost.part("gateway")["state"] == "up")  # other settings start it anew, too
-        self.waypost.part_url = self.waypost.part("gateway")["url"]
-
-    def publish(self) -> int:
-        """One more release of the same checkpoint; returns once it answers."""
-        self.waypost("exporter")
-        version = self.version()
-        user = known_users(self.waypost)[0]
-        eventually(lambda: self.waypost.ask(user_id=user, deadline_ms=3000)["model_version"] == version)
-        return version
-
-    def wait_for(self, alert: str, since: float, **labels: str) -> float | None:
-        """Seconds until an alert of that name with these labels arrived; None: it did not within the bound."""
-        while time.monotonic() - since < BOUND_SECONDS + 30:
-            for at, told in self.receiver.named(alert, since):
-                if told.items() >= labels.items():
-                    return at - since
-            time.sleep(1)
-        return None
-
-
 @pytest.fixture(scope="module")
-def watched(stack_folders: Path, need_package: Callable[[str], None]) -> Iterator[Watched]:
-    for program, debian in (("prometheus", "prometheus"), ("prometheus-alertmanager", "prometheus-alertmanager")):
-        if shutil.which(program) is None:
-            need_package(debian)
-    folder = stack_folders / "slow"
+def watched(stack_folders: Path, alerting_programs: None) -> Iterator[Watched]:
     # Without a trial of the new release, which would give it up before a caller felt it: see docs/releases.md.
-    with (
-        a_served_world(folder, WAYPOST_WORKER_CANARY_SHARE="0", WAYPOST_FAULTS_ALLOWED="yes") as waypost,
-        alertmanager(folder / "alertmanager") as (where, receiver),
-        prometheus(folder / "prometheus", lambda: targets(waypost), SCRAPE_SECONDS, where) as found,
-    ):
-        yield Watched(waypost, found, receiver)
-
-
-def targets(waypost: Waypost) -> dict[str, str]:
-    urls = {part: waypost.part(part)["metrics_url"] for part in ("gateway", "worker", "triton")}
-    return {part: urlsplit(url).netloc for part, url in urls.items() if url}
+    with a_watched_world(
+        stack_folders / "slow", WAYPOST_WORKER_CANARY_SHARE="0", WAYPOST_FAULTS_ALLOWED="yes"
+    ) as found:
+        yield found
 
 
 @pytest.mark.parametrize("stage", WORKER_STAGES)
@@ -97,7 +44,7 @@ def test_a_release_that_is_slower_in_one_stage_is_named(watched: Watched, stage:
         time.sleep(CALM_SECONDS)
         since = time.monotonic()
         assert str(watched.publish()) == slow
-        seconds = watched.wait_for("WaypostReleaseSlower", since, stage=stage, model_version=slow)
+        seconds = watched.wait_for("WaypostReleaseSlower", since, PATIENCE_SECONDS, stage=stage, model_version=slow)
     report(f"{stage} of release {slow}", seconds)
     others = {
         (told["stage"], told["model_version"]) for _, told in watched.receiver.named("WaypostReleaseSlower", since)
@@ -109,10 +56,12 @@ def test_a_gateway_that_is_slower_in_enqueue_is_named(watched: Watched, tmp_path
     with Load(watched.waypost.part_url, known_users(watched.waypost)[:200], callers=2, deadline_ms=3_000):
         time.sleep(CALM_SECONDS)
     source = a_copy_of_another_version(tmp_path)
-    since = time.monotonic()
+    named, since = {"stage": "enqueue", "version": NEXT_VERSION}, time.monotonic()
     watched.restart("gateway", PYTHONPATH=str(source), WAYPOST_FAULTS=f"enqueue:{SLOWER_MILLISECONDS}:{NEXT_VERSION}")
     with Load(watched.waypost.part_url, known_users(watched.waypost)[:200], callers=2, deadline_ms=3_000):
-        seconds = watched.wait_for("WaypostGatewaySlower", since, stage="enqueue", version=NEXT_VERSION)
+        seconds = watched.wait_for(
+            "WaypostGatewaySlower", since, PATIENCE_SECONDS, stage="enqueue", version=NEXT_VERSION
+        )
     report(f"enqueue of gateway {NEXT_VERSION}", seconds)
 
 

@@ -33,12 +33,13 @@ class Outcome:
 
 @dataclass
 class Load:
-    """A closed loop: so many callers, each of which asks again as soon as it was answered. A context manager."""
+    """A closed loop: so many callers, each of which asks again once it was answered and has rested."""
 
     url: str
     users: Sequence[int]
     callers: int = 16
     deadline_ms: int = 2_000
+    rest_seconds: float = 0.0
     outcomes: list[Outcome] = field(default_factory=list)
 
     def __enter__(self) -> Load:
@@ -83,6 +84,7 @@ class Load:
             except (OSError, http.client.HTTPException):
                 self.outcomes.append(Outcome(time.monotonic(), time.monotonic() - started, 0, "", False, None))
                 connection.close()
+            self._stop.wait(self.rest_seconds)
         connection.close()
 
     def _ask(self, connection: http.client.HTTPConnection, user: int, started: float) -> Outcome:
