@@ -59,9 +59,7 @@ def test_a_gateway_that_is_slower_in_enqueue_is_named(watched: Watched, tmp_path
     named, since = {"stage": "enqueue", "version": NEXT_VERSION}, time.monotonic()
     watched.restart("gateway", PYTHONPATH=str(source), WAYPOST_FAULTS=f"enqueue:{SLOWER_MILLISECONDS}:{NEXT_VERSION}")
     with Load(watched.waypost.part_url, known_users(watched.waypost)[:200], callers=2, deadline_ms=3_000):
-        seconds = watched.wait_for(
-            "WaypostGatewaySlower", since, PATIENCE_SECONDS, stage="enqueue", version=NEXT_VERSION
-        )
+        seconds = watched.wait_for("WaypostGatewaySlower", since, PATIENCE_SECONDS, **named)
     report(f"enqueue of gateway {NEXT_VERSION}", seconds)
 
 
