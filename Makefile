@@ -4,6 +4,8 @@ SHELL := /bin/bash
 BIN := .venv/bin
 ARGS ?=
 MINUTES ?= 30
+# Processes of tests, each with an embedded stack of its own; half of the tests wait most of the time.
+JOBS ?= 2
 # Wheels only, for the Debian of deploy/images/bases.env; versions as in constraints.txt.
 IMAGE_LOCK := --python-version 3.11 --python-platform x86_64-manylinux_2_28 --only-binary :all: --generate-hashes \
   -c constraints.txt --no-annotate --no-header --no-emit-package waypost
@@ -24,8 +26,8 @@ lint: setup ## ruff and mypy --strict
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-test: setup lint chart-tools ## lint, then every test, on the real parts
-	$(BIN)/pytest $(ARGS)
+test: setup lint chart-tools ## lint, then every test, on the real parts, in JOBS=2 processes
+	$(BIN)/pytest -n $(JOBS) --dist loadfile $(ARGS)
 
 test-faults: setup ## the long tests: chaos runs and planted bugs, SIGTERM and SIGKILL under load, hundreds of adversarial histories
 	$(BIN)/pytest -m faults $(ARGS)

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
+import hypothesis
 import psycopg2
 import pytest
 from psycopg2 import sql
@@ -27,6 +28,10 @@ from waypost.objects.memory import MemoryObjectStore
 from waypost.objects.protocols import ObjectStore
 from waypost.objects.s3 import S3ObjectStore, s3_client
 from waypost.settings import AwsAccess, EmbeddedStack, LocalSettings, Part, read_settings, read_shared
+
+# No test of this suite judges a wall-clock time, which on a busy machine says nothing of the code.
+hypothesis.settings.register_profile("waypost", deadline=None)
+hypothesis.settings.load_profile("waypost")
 
 MEMORY = Path("/dev/shm")  # making and removing some twenty databases is slow work for a disk
 ROOMY_BYTES = 4 * 2**30

@@ -60,6 +60,7 @@ class Keeper:
             for number in (signal.SIGTERM, signal.SIGINT):
                 signal.signal(number, self._stop)
             _C.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)  # a dead server's stubs become ours, to be killed and reaped
+            self._kill_left_stubs()
             while not self._stopping:
                 self._look()
                 time.sleep(POLL_SECONDS)
@@ -151,6 +152,15 @@ class Keeper:
         if not _wait_until(none_left, DEATH_SECONDS):
             logger.error("processes of pid %d do not die; going on without", server.pid)
         server.poll()
+
+    def _kill_left_stubs(self) -> None:
+        """Those of a keeper that was killed. A stub whose server died while it held a lock in their shared memory waits
+        for that lock for ever; it has the name of its region as an argument, which nobody else's begins like."""
+        for pid, _ in _read_processes():
+            with suppress(OSError):  # ended meanwhile
+                arguments = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+                if any(argument.startswith(self._region_prefix.encode()) for argument in arguments):
+                    os.kill(pid, signal.SIGKILL)
 
     def _sweep_regions(self) -> None:
         for region in SHARED_MEMORY.glob(f"{self._region_prefix}*"):
