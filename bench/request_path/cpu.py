@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import os
+import time
 from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
 
 PROC = Path("/proc")
+CPUCLOCK_SCHED = 2  # clock_getcpuclockid(3) of Linux: a process' clock is made of its id and this
 TICKS, PAGE_BYTES = os.sysconf("SC_CLK_TCK"), os.sysconf("SC_PAGE_SIZE")
 
 
 def cpu_seconds(pid: int) -> float:
     """User and system time of the process and of its living descendants, and of their children that have ended."""
-    return sum(_ticks(one) for one in family(pid)) / TICKS
+    return sum(_own_seconds(one) + _ended_children_ticks(one) / TICKS for one in family(pid))
 
 
 def family(pid: int) -> list[int]:
@@ -39,9 +41,17 @@ class CpuClock:
         return {name: cpu_seconds(pid) - self._began[name] for name, pid in self._pids.items()}
 
 
-def _ticks(pid: int) -> int:
+def _own_seconds(pid: int) -> float:
+    """By the process' own clock, to the nanosecond: /proc counts ticks of 10 ms, a tenth of what a short load takes."""
+    try:
+        return time.clock_gettime((~pid << 3) | CPUCLOCK_SCHED)
+    except (OSError, OverflowError):  # it is gone, or no process can have such an id
+        return 0.0
+
+
+def _ended_children_ticks(pid: int) -> int:
     fields = _stat(pid)
-    return sum(int(field) for field in fields[11:15]) if fields else 0
+    return sum(int(field) for field in fields[13:15]) if fields else 0
 
 
 def _stat(pid: int) -> list[str]:

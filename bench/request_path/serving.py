@@ -25,6 +25,7 @@ from waypost.settings import EmbeddedStack, LocalSettings, Part, read_settings, 
 PARTS: tuple[Part, ...] = ("s3", "sqs", "triton")
 READY_SECONDS = 120.0  # to fetch, verify and load a release of 230 MB
 LOOK_SECONDS = 0.1
+AS_IN_A_CLUSTER = {"WAYPOST_GATEWAY_STATUS_PAGE": "off"}  # the embedded stack has it on
 MIN_FREE_BYTES = 2**31  # the release in S3, in the worker's folder of kept ones and in Triton's
 
 
@@ -85,7 +86,7 @@ def serving(settings: Mapping[str, str] | None = None) -> Iterator[Serving]:
 
 def _environment(settings: Mapping[str, str]) -> dict[str, str]:
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("WAYPOST_", "AWS_"))}
-    return inherited | dict(settings)
+    return {**inherited, **AS_IN_A_CLUSTER, **settings}
 
 
 def eventually(condition: Callable[[], bool], seconds: float) -> None:

@@ -42,6 +42,7 @@ class Panel:
     stacked: bool = False
     outside: str = ""  # whose metrics these are, where they are not ours: KEDA, kube-state-metrics, DCGM, Triton
     decimals: int | None = None
+    negative: bool = False  # whether values below zero are to be seen
 
     @property
     def height(self) -> int:
@@ -61,6 +62,7 @@ class Dashboard:
     description: str
     rows: Sequence[Row]
     stages: str = ""  # the metric whose stages one may choose from
+    price: bool = False  # whether one may say what a worker hour costs
     tags: Sequence[str] = field(default_factory=lambda: ["waypost"])
 
     @property
@@ -83,7 +85,7 @@ def to_json(dashboard: Dashboard) -> dict[str, Any]:
         "time": {"from": "now-3h", "to": "now"},
         "timezone": "browser",
         "annotations": {"list": [_release_changes()]},
-        "templating": {"list": list(_variables(dashboard.stages))},
+        "templating": {"list": list(_variables(dashboard))},
         "links": [
             {"title": "Waypost", "type": "dashboards", "tags": ["waypost"], "asDropdown": False, "keepTime": True,
              "includeVars": True, "icon": "external link", "tooltip": "", "targetBlank": False, "url": ""},
@@ -104,11 +106,14 @@ def _release_changes() -> dict[str, Any]:
     }
 
 
-def _variables(stages: str) -> Iterator[dict[str, Any]]:
+def _variables(dashboard: Dashboard) -> Iterator[dict[str, Any]]:
     yield {"name": "datasource", "label": "Prometheus", "type": "datasource", "query": "prometheus"}
     yield _choice("namespace", "Namespace", "label_values(waypost_build_info, namespace)")
     yield _choice("release", "Release", f"label_values(waypost_worker_stage_seconds_count{{{WHERE}}}, model_version)")
-    if stages:
+    if dashboard.price:
+        yield {"name": "price", "label": "Price of a worker hour", "type": "textbox", "query": "1",
+               "current": {"text": "1", "value": "1"}}  # fmt: skip
+    if stages := dashboard.stages:
         yield _choice("stage", "Stage", f"label_values({stages}{{{WHERE}}}, stage)")
 
 
@@ -175,7 +180,8 @@ def _defaults(panel: Panel) -> dict[str, Any]:
     if panel.decimals is not None:
         defaults["decimals"] = panel.decimals
     if panel.kind == "timeseries":
-        defaults["min"] = 0
+        if not panel.negative:
+            defaults["min"] = 0
         defaults["custom"] = {
             "lineWidth": 2,
             "fillOpacity": 30 if panel.stacked else 0,

@@ -174,7 +174,7 @@ def the_sections(load: Load, runs: list[overload.Run], peer_rate: float = 1_000.
             load,
         ),
         overload.section_of(dict(zip(overload.TIMES, runs, strict=True)), [100 << 20, 101 << 20]),
-        observability.section_of({"on": [load, load], "off": [load, load]}),
+        observability.section_of([observability.Pair((load, load), (load, load))] * 4),
     ]
 
 
@@ -199,3 +199,26 @@ def test_every_bound_on_the_request_path_finds_its_measure() -> None:
 def test_a_worse_run_misses_its_bound(load: Load, runs: list[overload.Run], peer_rate: float, missed: str) -> None:
     verdicts = judge(the_sections(load, runs, peer_rate))
     assert [verdict.bound.measure for verdict in verdicts if not verdict.kept] == [missed]
+
+
+def test_the_cost_of_observing_is_told_by_the_median_of_its_pairs_with_its_interval() -> None:
+    off = a_load()
+    dearer = [Load(1, 1, {}, {}, {**off.cpu, "gateway": 0.2 + 0.005 * number}, {}) for number in range(9)]
+    section = observability.section_of([observability.Pair((on, on), (off, off)) for on in dearer])
+    measure = section.measure("CPU a request, on")
+    assert measure
+    assert measure.ratio("off") == pytest.approx(1.04)  # the fifth of nine
+    assert "1.010 to 1.070" in section.notes[1]
+    assert [str(verdict) for verdict in judge([section]) if not verdict.kept]
+
+
+def test_what_tells_two_stacks_apart_is_no_cost_of_observing() -> None:
+    slow = a_load()
+    quick = Load(1, 1, {}, {}, {name: spent / 2 for name, spent in slow.cpu.items()}, {})
+    assert observability.Pair((slow, quick), (quick, slow)).ratio() == pytest.approx(1)
+
+
+def test_the_interval_of_a_median_grows_with_what_may_be_chance() -> None:
+    assert observability.interval_of_median([1.0, 2.0, 3.0]) == (1.0, 3.0)
+    low, high = observability.interval_of_median([float(number) for number in range(40)])
+    assert (low, high) == (13.0, 26.0)  # the 14th and the 27th of forty: 96 % of a fair coin's throws lie between

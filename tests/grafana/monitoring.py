@@ -36,6 +36,15 @@ class Prometheus:
             found: list[dict[str, Any]] = json.load(answer)["data"]["result"]
             return found
 
+    def exemplars(self, expression: str, seconds: float) -> list[dict[str, Any]]:
+        """Those of the last so many seconds: their series' labels, and the exemplars of each."""
+        span = {"query": expression, "start": time.time() - seconds, "end": time.time()}
+        with urllib.request.urlopen(
+            f"{self.url}/api/v1/query_exemplars?{urllib.parse.urlencode(span)}", timeout=20
+        ) as answer:
+            found: list[dict[str, Any]] = json.load(answer)["data"]
+            return found
+
     def value(self, expression: str) -> float | None:
         found = self.query(expression)
         return float(found[0]["value"][1]) if found else None
@@ -59,7 +68,7 @@ def prometheus(folder: Path, targets: Targets, seconds: int, alertmanager: str =
     (folder / "prometheus.yml").write_text(yaml.safe_dump(_configuration(folder, seconds, alertmanager)))
     command = [
         "prometheus", f"--config.file={folder}/prometheus.yml", f"--storage.tsdb.path={folder}/data",
-        f"--web.listen-address=127.0.0.1:{port}", "--log.level=warn",
+        f"--web.listen-address=127.0.0.1:{port}", "--log.level=warn", "--enable-feature=exemplar-storage",
     ]  # fmt: skip
     url = f"http://127.0.0.1:{port}"
     over = threading.Event()

@@ -93,6 +93,7 @@ def expressions() -> list[tuple[str, str]]:
                 expression = target["expr"]
                 for name in ("namespace", "release", "stage"):
                     expression = expression.replace(f"${name}", ".*")
+                expression = expression.replace("$price", "1")
                 if not OUTSIDE.search(expression):
                     found.append((f"{path.stem}: {panel['title']}", expression))
     return found
@@ -136,6 +137,18 @@ def test_a_scrape_is_quick_and_its_series_are_few(watched: tuple[Prometheus, Way
         assert series <= SERIES_BUDGET
         assert seconds is not None
         assert seconds < SCRAPE_BUDGET_SECONDS
+
+
+@pytest.mark.parametrize("process", ["gateway", "worker"])
+def test_a_slow_bucket_leads_to_a_request(watched: tuple[Prometheus, Waypost], process: str) -> None:
+    """From a point on the p99 panel to the request id that the logs bear."""
+    found, _ = watched
+    for name in ("request", "stage"):
+        series = found.exemplars(f"waypost_{process}_{name}_seconds_bucket", LOAD_SECONDS)
+        told = [exemplar for one in series for exemplar in one["exemplars"]]
+        assert told
+        assert all(re.fullmatch("[0-9a-f]{32}", exemplar["labels"]["request_id"]) for exemplar in told)
+        assert not [one for one in series if "request_id" in one["seriesLabels"]]
 
 
 def test_the_release_is_told_with_its_age_and_its_nights_figures(watched: tuple[Prometheus, Waypost]) -> None:

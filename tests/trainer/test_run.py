@@ -21,6 +21,7 @@ from waypost.release.pointer import read_pointer
 from waypost.release.store import publish
 from waypost.settings import TrainerSettings
 from waypost.trainer.checks import Override
+from waypost.trainer.gate_metrics import LET_PASS, REFUSED
 from waypost.trainer.resuming import MARK
 from waypost.trainer.run import train_night
 from waypost.trainer.wishes import NightWish, require_writable
@@ -36,13 +37,18 @@ def store() -> MemoryObjectStore:
 
 
 @pytest.fixture
-def run(postgres_dsn: str, tmp_path: Path, store: MemoryObjectStore) -> Run:
+def metrics() -> TrainerMetrics:
+    return TrainerMetrics()
+
+
+@pytest.fixture
+def run(postgres_dsn: str, tmp_path: Path, store: MemoryObjectStore, metrics: TrainerMetrics) -> Run:
     """A night over a small world."""
     write_world(tmp_path / "world", 3_000, 1)
     load_directory(postgres_dsn, tmp_path / "world")
 
     def one_night(settings: TrainerSettings = SETTINGS, **wish: object) -> str | None:
-        return train_night(settings, store, postgres_dsn, DEFAULT, NightWish(**wish), TrainerMetrics())  # type: ignore[arg-type]
+        return train_night(settings, store, postgres_dsn, DEFAULT, NightWish(**wish), metrics)  # type: ignore[arg-type]
 
     return one_night
 
@@ -51,6 +57,12 @@ def serve(store: MemoryObjectStore, checkpoint: str) -> None:
     facts = {"version": 1, "checkpoint": checkpoint, "made_at": "2026-01-01T00:00:00+00:00"}
     publish(store, "000001-served", {"model.onnx": b"x"}, facts)
     point_to(store, read_pointer(store), "000001-served", 1, "me", ManualClock())
+
+
+def stages(metrics: TrainerMetrics) -> set[str]:
+    """Those that took some time."""
+    samples = [sample for family in metrics.stage_seconds.collect() for sample in family.samples]
+    return {sample.labels["stage"] for sample in samples if sample.value > 0}
 
 
 def names(store: MemoryObjectStore) -> list[str]:
@@ -89,15 +101,22 @@ def test_a_dry_run_shows_the_report_and_keeps_no_checkpoint(
 
 
 def test_a_refused_night_keeps_nothing_and_can_be_let_pass_by_name(
-    run: Run, store: MemoryObjectStore, tmp_path: Path
+    run: Run, store: MemoryObjectStore, tmp_path: Path, metrics: TrainerMetrics
 ) -> None:
+    verdict = ("waypost_trainer_gate_verdict", {"check": "coverage"})
     with pytest.raises(GateRefused, match="coverage: its lists show"):
         run(NEVER_WIDE_ENOUGH, report=tmp_path / "report.html")
     assert not list_checkpoints(store)
+    assert metrics.registry.get_sample_value(*verdict) == REFUSED
+    assert metrics.registry.get_sample_value("waypost_trainer_cache_hit", {"cache": "graph"}) == 0
+    assert {"snapshot read", "judged model trained", "holdout judged"} <= stages(metrics)
     assert "refused by the gate" in (tmp_path / "report.html").read_text()
     name = run(NEVER_WIDE_ENOUGH, override=Override(("coverage",), "a small shop", "ann@host"))
     assert name is not None
     gate = load_whole_checkpoint(store, name).metadata["gate"]
+    assert metrics.registry.get_sample_value(*verdict) == LET_PASS
+    assert metrics.registry.get_sample_value("waypost_trainer_cache_hit", {"cache": "graph"}) == 1
+    assert {"kept model trained", "checkpoint kept"} <= stages(metrics)
     assert gate["override"] == {"checks": ["coverage"], "reason": "a small shop", "by": "ann@host"}
     assert [finding["check"] for finding in gate["findings"]] == ["coverage"]
 

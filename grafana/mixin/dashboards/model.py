@@ -93,6 +93,13 @@ _RELEASES = Row(
             width=12,
         ),
         Panel(
+            "Switches",
+            "Pods whose answers changed release: newer ones after a night; older: rolled back by a person or a trial.",
+            [Query("sum by (to) (increase(waypost_worker_release_switches_total{NS}[15m]))", "{{to}}")],
+            "short",
+            width=12,
+        ),
+        Panel(
             "How long a switch takes",
             "p95 of fetch, verify, load and golden questions.",
             [

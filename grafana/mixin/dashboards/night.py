@@ -9,6 +9,8 @@ from grafana.mixin.panels import RED, YELLOW, Dashboard, Panel, Query, Row
 
 HOUR = 3_600
 _REFUSED = ', verdict="refused"'
+_BELOW = ', check=~"below-.*"'
+_LOOKS = ', check=~"collapsed|same-lists|coverage|leaking"'
 
 
 def _last(metric: str, more: str = "") -> str:
@@ -24,7 +26,7 @@ _NOW = Row(
             [Query("max(waypost:trainer_exit_code{NS})")],
             "none",
             "stat",
-            4,
+            3,
             [(1, RED)],
             decimals=0,
         ),
@@ -46,8 +48,8 @@ _NOW = Row(
             4,
         ),
         Panel(
-            "Interactions read",
-            "Rows of the interaction tables.",
+            "Rows read",
+            "Of all sources together; by source below.",
             [Query(f"sum({_last('rows')})")],
             "short",
             "stat",
@@ -59,7 +61,7 @@ _NOW = Row(
             [Query(f"max({_last('postgres_bytes')})")],
             "bytes",
             "stat",
-            4,
+            3,
         ),
         Panel(
             "Contract",
@@ -67,15 +69,64 @@ _NOW = Row(
             [Query(f"sum({_last('contract_checks', _REFUSED)}) or vector(0)")],
             "short",
             "stat",
-            4,
+            3,
+            [(1, RED)],
+            decimals=0,
+        ),
+        Panel(
+            "Gate",
+            "Checks of the gate that refused the model. Not zero: the served release stays, see the checks below.",
+            [Query(f"count({_last('gate_verdict')} == 2) or vector(0)")],
+            "short",
+            "stat",
+            3,
             [(1, RED)],
             decimals=0,
         ),
     ],
 )
 
+_GATE = Row(
+    "Gate",
+    [
+        Panel(
+            "Verdict by check",
+            "0 passed, 1 let pass by an operator (--accept), 2 refused. A check that was not made is not there.",
+            [Query(f"max by (check) ({_last('gate_verdict')})", "{{check}}")],
+            "none",
+            "bargauge",
+            8,
+            [(1, YELLOW), (2, RED)],
+            decimals=0,
+        ),
+        Panel(
+            "Better than what it was compared with",
+            "Differences of Recall and NDCG, ours minus theirs. Refused below the bound beside it, not below 0.",
+            [
+                Query(f"max by (check, measure) ({_last('gate_value', _BELOW)})", "{{check}} {{measure}}"),
+                Query(f"max by (check, measure) ({_last('gate_bound', _BELOW)})", "bound of {{check}} {{measure}}"),
+            ],
+            "none",
+            width=8,
+            decimals=4,
+            negative=True,
+        ),
+        Panel(
+            "What its lists and vectors look like",
+            "Spread and coverage must stay above their bounds; the share of equal lists and the leak ratio below.",
+            [
+                Query(f"max by (check, measure) ({_last('gate_value', _LOOKS)})", "{{check}} {{measure}}"),
+                Query(f"max by (check, measure) ({_last('gate_bound', _LOOKS)})", "bound of {{check}}"),
+            ],
+            "none",
+            width=8,
+            decimals=3,
+        ),
+    ],
+)
+
 _STAGES = Row(
-    "Stages and data",
+    "Data and stages",
     [
         Panel(
             "Time by stage",
@@ -114,6 +165,24 @@ _STAGES = Row(
             width=12,
         ),
         Panel(
+            "Found what an earlier night kept",
+            "1: the graph came from the cache, the weights from the night before. 0: from scratch, which takes longer.",
+            [Query(f"max by (cache) ({_last('cache_hit')})", "{{cache}}")],
+            "none",
+            width=12,
+            decimals=0,
+        ),
+        Panel(
+            "Checks of the data contract",
+            "0 ok, 1 warning, 2 refused: which check, of which source.",
+            [Query(f"max by (check, source) ({_last('contract_verdict')}) > 0 or vector(0)", "{{check}} {{source}}")],
+            "none",
+            "bargauge",
+            12,
+            [(1, YELLOW), (2, RED)],
+            decimals=0,
+        ),
+        Panel(
             "Age of the snapshot",
             "How long Postgres had to keep old rows for the night. Minutes are harmless, hours bloat tables.",
             [Query(f"max({_last('snapshot_age_seconds')})", "snapshot")],
@@ -139,5 +208,5 @@ DASHBOARD = Dashboard(
     "night",
     "Waypost / Night",
     "How the last night ended, what its stages took, what it read and what was refused.",
-    [_NOW, _STAGES],
+    [_NOW, _GATE, _STAGES],
 )

@@ -184,6 +184,21 @@ _SCALING = Row(
             [Query("sum(avg_over_time(waypost_worker_ready{NS}[24h])) * 24", "worker hours")],
             "h",
         ),
+        Panel(
+            "Cost",
+            "What the workers cost a day and a million answers at the price above (1: in worker hours). A rise of the "
+            "second at the same traffic: pods that idle, or batches that got smaller.",
+            [
+                Query("sum(avg_over_time(waypost_worker_ready{NS}[24h])) * 24 * $price", "a day"),
+                Query(
+                    "sum(avg_over_time(waypost_worker_ready{NS}[1h])) * $price * 1e6 / "
+                    "(sum(rate(waypost_worker_answers_total{NS}[1h])) * 3600)",
+                    "a million answers",
+                ),
+            ],
+            "none",
+            decimals=2,
+        ),
     ],
 )
 
@@ -192,4 +207,5 @@ DASHBOARD = Dashboard(
     "Waypost / Queue and scaling",
     "What waits on the queue, how old it is, who works on it, and how KEDA follows.",
     [_NOW, _QUEUE, _SCALING],
+    price=True,
 )

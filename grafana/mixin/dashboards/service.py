@@ -6,6 +6,13 @@ from grafana.mixin.panels import RED, YELLOW, Dashboard, Panel, Query, Row
 
 OBJECTIVE_SECONDS = 0.25  # DESIGN 3.5: 99 % within 250 ms
 _STAGES = 'stage=~"$stage", model_version=~"$release"'
+KEY_DAYS, CERTIFICATE_DAYS, DAY = 180, 14, 86_400  # WaypostKeyOld
+
+
+def _whole(quantile: float, ago: str = "") -> str:
+    buckets = f"rate(waypost_gateway_request_seconds_bucket{{NS}}[5m]{ago})"
+    return f"histogram_quantile({quantile:.2f}, sum by (le) ({buckets}))"
+
 
 _NOW = Row(
     "Now",
@@ -75,23 +82,31 @@ _LATENCY = Row(
     "Latency",
     [
         Panel(
-            "Whole requests: p50, p95, p99, and p99 a day ago",
+            "Whole requests: p50, p95, p99, now and a day ago",
             "From a whole request to its written answer. When p99 leaves yesterday's line and p50 does not, a part of "
             "the requests is slow: see the stages on the right. The line is the objective.",
             [
-                Query(
-                    "histogram_quantile(0.50, sum by (le) (rate(waypost_gateway_request_seconds_bucket{NS}[5m])))",
-                    "p50",
+                *(Query(_whole(quantile), f"p{quantile:.0%}".rstrip("%")) for quantile in (0.50, 0.95, 0.99)),
+                *(
+                    Query(_whole(quantile, " offset 1d"), f"p{quantile:.0%}".rstrip("%") + " a day ago")
+                    for quantile in (0.50, 0.95, 0.99)
                 ),
+            ],
+            "s",
+            width=12,
+            thresholds=[(OBJECTIVE_SECONDS, RED)],
+        ),
+        Panel(
+            "Whole requests: p99 by release, and of the release before",
+            "The newest release's line above that of the release before: callers feel it. Which stage it is, the panel "
+            "of stages against the release before says. 0: no other release answered in six hours.",
+            [
+                Query("max by (model_version) (waypost:gateway_answer_seconds:p99{NS})", "release {{model_version}}"),
                 Query(
-                    "histogram_quantile(0.95, sum by (le) (rate(waypost_gateway_request_seconds_bucket{NS}[5m])))",
-                    "p95",
+                    "max(waypost:gateway_answer_seconds:p99_before{NS}) or "
+                    "max(waypost:gateway_answer_seconds:p99{NS}) * 0",
+                    "the release before",
                 ),
-                Query(
-                    "histogram_quantile(0.99, sum by (le) (rate(waypost_gateway_request_seconds_bucket{NS}[5m])))",
-                    "p99",
-                ),
-                Query("max(waypost:gateway_request_seconds_all:p99{NS} offset 1d)", "p99 a day ago"),
             ],
             "s",
             width=12,
@@ -104,7 +119,21 @@ _LATENCY = Row(
                 Query(
                     "histogram_quantile(0.99, sum by (stage, le) (rate(waypost_gateway_stage_seconds_bucket{NS}[5m])))",
                     "{{stage}}",
-                )
+                ),
+                Query("max by (stage) (waypost:gateway_stage_seconds:p99{NS} offset 1d)", "{{stage}} a day ago"),
+            ],
+            "s",
+            width=12,
+        ),
+        Panel(
+            "p99 by stage of the worker, now and a day ago",
+            "The stage whose line left yesterday's is the one that got slower, whatever the release.",
+            [
+                Query('max by (stage) (waypost:worker_stage_seconds:p99{NS, stage=~"$stage"})', "{{stage}}"),
+                Query(
+                    'max by (stage) (waypost:worker_stage_seconds:p99{NS, stage=~"$stage"} offset 1d)',
+                    "{{stage}} a day ago",
+                ),
             ],
             "s",
             width=12,
@@ -142,7 +171,10 @@ _LATENCY = Row(
             "p99 by source",
             "`graphsage` answers have crossed the queue; `popular` ones that are degraded took the whole deadline "
             "unless the breaker was open.",
-            [Query("waypost:gateway_request_seconds:p99{NS}", "{{source}}")],
+            [
+                Query("waypost:gateway_request_seconds:p99{NS}", "{{source}}"),
+                Query("max by (source) (waypost:gateway_request_seconds:p99{NS} offset 1d)", "{{source}} a day ago"),
+            ],
             "s",
             width=12,
         ),
@@ -213,10 +245,38 @@ _TRAFFIC = Row(
     ],
 )
 
+_KEYS = Row(
+    "Keys and certificates",
+    [
+        Panel(
+            "Age of keys",
+            f"message: between gateways and workers; api: of callers. Past {KEY_DAYS} days: WaypostKeyOld.",
+            [Query("time() - max by (key) (waypost_gateway_key_timestamp_seconds{NS})", "{{key}}")],
+            "s",
+            width=12,
+            thresholds=[(KEY_DAYS * DAY, RED)],
+        ),
+        Panel(
+            "Certificates: time left",
+            f"cert-manager renews them by itself; under {CERTIFICATE_DAYS} days it did not: WaypostKeyOld.",
+            [
+                Query(
+                    "min by (name) (certmanager_certificate_expiration_timestamp_seconds"
+                    '{NS, name=~"waypost.*"}) - time()',
+                    "{{name}}",
+                )
+            ],
+            "s",
+            width=12,
+            outside="cert-manager",
+        ),
+    ],
+)
+
 DASHBOARD = Dashboard(
     "service",
     "Waypost / Service",
     "What callers of /recommend feel, against yesterday and the release before, by stage.",
-    [_NOW, _LATENCY, _TRAFFIC],
+    [_NOW, _LATENCY, _TRAFFIC, _KEYS],
     stages="waypost_worker_stage_seconds_count",
 )

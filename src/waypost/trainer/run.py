@@ -33,6 +33,7 @@ from waypost.trainer.contract import require_contract
 from waypost.trainer.describing import Night, metadata_of, report_of, write_page
 from waypost.trainer.fit import Fitted, fit_with_curve
 from waypost.trainer.gate import GateDecision, decide, require_accepted, require_sane
+from waypost.trainer.gate_metrics import show_gate
 from waypost.trainer.holdout import HoldoutReport, measure, write_evaluation
 from waypost.trainer.metrics_out import published
 from waypost.trainer.reading import read_patiently
@@ -75,19 +76,24 @@ def train_night(
     served = load_served(store)
     cut = split(graph.tensors, settings.holdout_share, settings.seed, boundary_before(store, served))
     start = choose_start(store, settings, graph, cut)
+    metrics.cache_hit.labels("weights").set(float(bool(start.name)))
     progress = NightProgress(store, facts_of(fingerprint, cut_facts(settings, cut), settings))
     keeper = progress.phase("blind", start.name)
-    blind = fit_with_curve(graph.tensors, cut.train, settings, settings.seed, start.blind, keeper=keeper)
+    with metrics.time("judged model trained"):
+        blind = fit_with_curve(graph.tensors, cut.train, settings, settings.seed, start.blind, keeper=keeper)
     night = Night(datetime.now(UTC), fingerprint, graph, cut, start, served, settings, blind.curve)
-    report, decision = _judge(night, blind.model, store, wish)
+    with metrics.time("holdout judged"):
+        report, decision = _judge(night, blind.model, store, wish)
+    show_gate(decision, report, settings.gate_min_coverage, metrics)
     if wish.dry_run or not decision.accepted:
         progress.leave()
         if wish.dry_run:
             print_report(report, decision, sys.stdout)
         require_accepted(decision)
         return None
-    kept = _fit_kept(night, progress, wish.override)
-    with stage(logger, "checkpoint kept", checkpoint=night.name):
+    with metrics.time("kept model trained"):
+        kept = _fit_kept(night, progress, wish.override)
+    with metrics.time("checkpoint kept"), stage(logger, "checkpoint kept", checkpoint=night.name):
         described = metadata_of(night, report, decision)
         checkpoint = WholeCheckpoint(kept.model, described, blind.model, nodes_of(graph.tensors), graph.tokenizer)
         save_checkpoint(store, night.name, checkpoint, to_html(report_of(night, report, decision)))
