@@ -83,10 +83,20 @@ def clock() -> ManualClock:
 
 
 @pytest.fixture
+def metrics() -> WorkerMetrics:
+    return WorkerMetrics()
+
+
+@pytest.fixture
 def follower(
-    store: StoreThatGoesAway, triton: TritonModel, triton_stack: EmbeddedStack, tmp_path: Path, clock: ManualClock
+    store: StoreThatGoesAway,
+    triton: TritonModel,
+    triton_stack: EmbeddedStack,
+    tmp_path: Path,
+    clock: ManualClock,
+    metrics: WorkerMetrics,
 ) -> ReleaseFollower:
-    return a_follower(store, triton, triton_stack, tmp_path, clock)
+    return a_follower(store, triton, triton_stack, tmp_path, clock, metrics=metrics)
 
 
 def a_follower(
@@ -96,11 +106,12 @@ def a_follower(
     kept: Path,
     clock: ManualClock,
     limits: FollowerLimits = AT_ONCE,
+    metrics: WorkerMetrics | None = None,
 ) -> ReleaseFollower:
     folder = ModelFolder(Path(stack.triton_repository), "python", "cpu")
     pod = TritonPod(triton, folder, NO_KEEPER)
     sources = ReleaseSources(store, NO_KEYS, kept / "kept")
-    return ReleaseFollower(sources, pod, clock, WorkerMetrics(), limits, "a pod")
+    return ReleaseFollower(sources, pod, clock, metrics or WorkerMetrics(), limits, "a pod")
 
 
 def point_to(store: StoreThatGoesAway, name: str, version: int, how: How = "publish") -> None:
@@ -139,7 +150,9 @@ def test_before_the_first_release_nothing_is_served_and_nothing_breaks(follower:
         answers(follower)
 
 
-def test_the_pointer_is_followed_forth_and_back(follower: ReleaseFollower, store: StoreThatGoesAway) -> None:
+def test_the_pointer_is_followed_forth_and_back(
+    follower: ReleaseFollower, store: StoreThatGoesAway, metrics: WorkerMetrics
+) -> None:
     assert published(store, seed=0) == 1
     follower.look()
     assert answers(follower) == (1, "graphsage")
@@ -152,6 +165,8 @@ def test_the_pointer_is_followed_forth_and_back(follower: ReleaseFollower, store
     follower.look()
     assert answers(follower) == (1, "graphsage")
     assert follower.ready()
+    for to in ("first", "newer", "older"):
+        assert metrics.registry.get_sample_value("waypost_worker_release_switches_total", {"to": to}) == 1, to
 
 
 @pytest.mark.parametrize("path", ["model.onnx", "lookups.safetensors", "golden.json", "tokenizer.json", "popular.json"])

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import pytest
 import urllib3
 
+from tests.metrics.openmetrics import PROMETHEUS, parsed
 from waypost.errors import SettingsError
 from waypost.metrics import WorkerMetrics
 from waypost.worker.health import HealthServer
@@ -30,9 +31,9 @@ def a_server(state: State) -> Iterator[str]:
         server.stop()
 
 
-def get(url: str) -> urllib3.BaseHTTPResponse:
+def get(url: str, accept: str = "*/*") -> urllib3.BaseHTTPResponse:
     with urllib3.PoolManager(timeout=urllib3.Timeout(10), retries=False) as http:
-        return http.request("GET", url)
+        return http.request("GET", url, headers={"Accept": accept})
 
 
 def test_liveness_and_readiness_say_what_is() -> None:
@@ -49,6 +50,14 @@ def test_metrics_are_on_the_same_port_and_nothing_else_is() -> None:
     with a_server(State()) as url:
         assert b"waypost_build_info" in get(f"{url}/metrics").data
         assert get(f"{url}/").status == 404
+
+
+def test_who_asks_for_openmetrics_gets_it() -> None:
+    with a_server(State()) as url:
+        assert get(f"{url}/metrics").headers["content-type"].startswith("text/plain; version=0.0.4")
+        answer = get(f"{url}/metrics", PROMETHEUS)
+        assert answer.headers["content-type"].startswith("application/openmetrics-text; version=1.0.0")
+        assert "waypost_worker_stage_seconds" in parsed(answer.data.decode())
 
 
 def test_a_port_that_is_taken_is_one_line() -> None:

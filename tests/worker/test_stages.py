@@ -10,10 +10,12 @@ import pytest
 from waypost import __version__
 from waypost.clock import ManualClock
 from waypost.faults import NO_FAULT, parse_fault
-from waypost.metrics import SECONDS_BUCKETS, WorkerMetrics, exposition
+from waypost.metrics import SECONDS_BUCKETS, Delivered, WorkerMetrics, exposition
 from waypost.stages import StageTimer
 
 STAGES = ("queue_wait", "decode", "lookup", "tokenize", "infer", "encode", "reply")
+A_REPLY = Delivered("graphsage", ["a-request"], [0.01], [0.001], [0.05])
+A_POPULAR_REPLY = Delivered("popular", ["another"], [0.01], [0.001], [0.05])
 
 
 def test_a_stage_adds_up_its_blocks_however_they_end() -> None:
@@ -60,7 +62,8 @@ def test_a_fault_strikes_one_stage_of_one_version_of_model_or_code(
 def test_a_worker_has_fewer_than_500_series_while_two_releases_meet() -> None:
     metrics = WorkerMetrics()
     for version in (7, 8):
-        metrics.answered(version, dict.fromkeys(STAGES, 0.01))
+        for reply in (A_REPLY, A_POPULAR_REPLY):
+            metrics.answered(version, dict.fromkeys(STAGES[2:], 0.01), reply)
     for outcome in ("answered", "expired", "rejected", "failed", "released"):
         metrics.messages.labels(outcome).inc()
     assert len(series(metrics)) < 500
@@ -71,11 +74,11 @@ def test_the_series_of_an_unloaded_release_are_removed() -> None:
     metrics = WorkerMetrics()
     for version in (7, 8):
         metrics.serves_release(version)
-        metrics.answered(version, {"infer": 0.01})
+        metrics.answered(version, {"infer": 0.01}, A_REPLY)
     metrics.forget_release(7)
     assert not [line for line in series(metrics) if 'model_version="7"' in line]
     assert [line for line in series(metrics) if 'model_version="8"' in line]
-    metrics.answered(7, {"infer": 0.01})  # rolled back to
+    metrics.answered(7, {"infer": 0.01}, A_REPLY)  # rolled back to
     assert [line for line in series(metrics) if 'model_version="7"' in line]
 
 

@@ -44,6 +44,10 @@ class Keyring:
     def sign(self, body: bytes) -> Signature:
         return Signature(self._signing.id, _signature(self._signing, body))
 
+    def derive(self, purpose: bytes) -> bytes:
+        """A key for something else, the same wherever this key signs; `purpose` must be no message (no JSON)."""
+        return hmac.digest(self._signing.secret, purpose, "sha256")
+
     def verify(self, body: bytes, key_id: str | None, value: str | None) -> None:
         """Raises BadSignature unless one of our keys signed exactly these bytes."""
         if not key_id or not value:

@@ -6,16 +6,17 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from waypost.clock import Clock
 from waypost.errors import GatewayUnavailable, RejectedError
-from waypost.metrics import WorkerMetrics
+from waypost.metrics import Delivered, WorkerMetrics
 from waypost.queueing.replies import ReplySender
 from waypost.stages import StageTimer
 from waypost.worker.request import Answered
+from waypost.worker.request_lines import WorkerLines, ids_of
 from waypost.worker.settlement import Settlement
 from waypost.worker.shown import ShownPosts
 
@@ -27,8 +28,16 @@ logger = logging.getLogger(__name__)
 
 
 class Finishers:
-    def __init__(self, replies: ReplySender, settlement: Settlement, metrics: WorkerMetrics, clock: Clock) -> None:
+    def __init__(
+        self,
+        replies: ReplySender,
+        settlement: Settlement,
+        metrics: WorkerMetrics,
+        clock: Clock,
+        lines: WorkerLines,
+    ) -> None:
         self._replies, self._settlement, self._metrics, self._clock = replies, settlement, metrics, clock
+        self._lines = lines
         self._threads = ThreadPoolExecutor(FINISHERS, thread_name_prefix="finisher")
         self._free = threading.BoundedSemaphore(FINISHERS)
         self._gone: dict[str, float] = {}  # reply address -> when it may be asked again
@@ -58,9 +67,11 @@ class Finishers:
                 now = self._clock.monotonic()
                 self._settlement.answered([one.request for one in group])
                 self._count(group, stages, ended, now)
+                self._lines.answered(group, stages, ended, now)
         except Exception:
-            logger.exception("a batch was not finished, its messages come again")
-            self._settlement.give_back([one.request for one in group])
+            unfinished = [one.request for one in group]
+            logger.exception("a batch was not finished, its messages come again", extra=ids_of(unfinished))
+            self._settlement.give_back(unfinished)
         finally:
             self._free.release()
 
@@ -98,14 +109,15 @@ class Finishers:
         """Every second from the queue's taking a request to its delivered reply belongs to one stage."""
         shared = {**stages.seconds, "reply": now - ended}
         lost, before_answer = shared.pop("queue_wait", 0.0), shared.pop("decode", 0.0)
-        version = group[0].answer.model_version
-        self._metrics.answered(version, shared, len(group))
-        for one in group:
-            request = one.request
-            decode = request.ready - request.received + before_answer
-            self._metrics.answered(version, {"queue_wait": request.waited + lost, "decode": decode})
-            self._metrics.replied(version, one.answer.source, request.in_queue + now - request.received)
-            if self._metrics.observed:
-                self._shown.show(one.answer.model_version, (post for post, _ in one.answer.items))
-        for source, count in Counter(one.answer.source for one in group).items():
-            self._metrics.answers.labels(source).inc(count)
+        for source in {one.answer.source for one in group}:
+            requests = [one.request for one in group if one.answer.source == source]
+            delivered = Delivered(
+                source,
+                request_ids=[request.message.request_id for request in requests],
+                queue_wait=[request.waited + lost for request in requests],
+                decode=[request.ready - request.received + before_answer for request in requests],
+                whole=[request.in_queue + now - request.received for request in requests],
+            )
+            self._metrics.answered(group[0].answer.model_version, shared, delivered)
+        if self._metrics.observed:
+            self._shown.show([one.answer for one in group])

@@ -298,6 +298,7 @@ class ReleaseFollower:
         self._previous = Previous(old, self._clock.monotonic() + self._limits.hold_seconds) if old else None
         self._answered_at = self._clock.monotonic()
         self._metrics.release_loads.labels("served").inc()
+        self._metrics.switched(old.version if old else None, new.version)
         self._metrics.serves_release(new.version, new.installed.sizes.num_posts, new.scores)
         logger.info("release switched", extra={"release": new.release, "model_version": new.version})
         self._to_keep, self._keep_due = new.release, -math.inf

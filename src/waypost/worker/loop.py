@@ -17,6 +17,7 @@ from functools import partial
 from waypost.clock import Clock, SystemClock
 from waypost.errors import TritonUnavailable
 from waypost.faults import NO_FAULT, Fault
+from waypost.logs.requests import RequestLog, silent
 from waypost.metrics import WorkerMetrics
 from waypost.queueing.protocols import RequestQueue
 from waypost.queueing.replies import ReplySender
@@ -32,6 +33,7 @@ from waypost.worker.lane import Lane
 from waypost.worker.ledger import Ledger
 from waypost.worker.pool import Pool
 from waypost.worker.request import Answered, Request
+from waypost.worker.request_lines import WorkerLines, ids_of
 from waypost.worker.settlement import Settlement
 from waypost.worker.throttle import Throttle
 
@@ -71,6 +73,7 @@ class WorkerLoop:
         dead_letters: RequestQueue | None = None,
         fault: Fault = NO_FAULT,
         clock: Clock | None = None,
+        log: RequestLog | None = None,
     ) -> None:
         self._answerers, self._metrics, self._fault = answerers, metrics, fault
         self._batch = BatchSize(limits.batch)
@@ -78,12 +81,13 @@ class WorkerLoop:
         self._pool = Pool(limits.batch)
         self._throttle = Throttle(limits.max_requests_per_second, self._clock)
         self._deleter = Deleter(queue, metrics, limits.linger_seconds)
-        self._settlement = Settlement(queue, dead_letters, Ledger(), self._deleter, metrics, self._clock)
+        lines = WorkerLines(log or silent())
+        self._settlement = Settlement(queue, dead_letters, Ledger(), self._deleter, metrics, self._clock, lines)
         self._intake = Intake(
             queue, keyring, self._pool, self._settlement, metrics, self._clock,
             ready=ready, receivers=limits.receivers, long_poll_seconds=limits.long_poll_seconds,
         )  # fmt: skip
-        self._finishers = Finishers(replies, self._settlement, metrics, self._clock)
+        self._finishers = Finishers(replies, self._settlement, metrics, self._clock, lines)
         self._heartbeat = Heartbeat(self._settlement, limits.visibility_seconds, self._clock, limits.heartbeat_seconds)
         self._trial = Lane("trial")
         self._answering = [
@@ -141,7 +145,7 @@ class WorkerLoop:
             for answerer, part in self._answerers.share_out([one.id for one in requests], self._trial.free):
                 self._hand_over(answerer, [requests[position] for position in part])
         except Exception:
-            logger.exception("a batch was not answered, its messages go back")
+            logger.exception("a batch was not answered, its messages go back", extra=ids_of(requests))
             self._settlement.give_back(requests)
 
     def _hand_over(self, answerer: Answerer, requests: Sequence[Request]) -> None:
@@ -188,7 +192,7 @@ class WorkerLoop:
         """They go back, and with them what waits: another pod's Triton may answer them."""
         self._answerers.unanswered()
         self._metrics.unavailable.labels("triton").inc()
-        logger.warning("triton is unavailable, messages go back", extra={"cause": str(error)})
+        logger.warning("triton is unavailable, messages go back", extra={"cause": str(error), **ids_of(requests)})
         self._settlement.give_back_tried(requests)
         self._settlement.give_back(self._pool.leftovers())
         self._pool.pause(TRITON_DOWN_SECONDS)
@@ -207,6 +211,8 @@ class WorkerLoop:
 
     def _answer_together(self, answerer: Answerer, requests: Sequence[Request], stages: StageTimer) -> list[Answered]:
         self._metrics.batch.observe(len(requests))
+        for one in requests:
+            one.batch = len(requests)
         patience = min(request.expires for request in requests) - self._clock.monotonic()
         answers = answerer.answer([one.message.question for one in requests], stages, patience)
         return [Answered(one, answer) for one, answer in zip(requests, answers, strict=True)]

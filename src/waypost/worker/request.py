@@ -9,6 +9,7 @@ from waypost.questions import Answer
 from waypost.queueing.messages import RecommendMessage
 from waypost.queueing.protocols import Delivery
 from waypost.queueing.replies import Reply
+from waypost.stages import StageTimer
 
 
 @dataclass(slots=True, eq=False)
@@ -25,6 +26,7 @@ class Request:
     handles: list[str] = field(default_factory=list)  # receipt handles of all its deliveries
     begun: float = 0.0  # taken out of the pool to be answered
     extended: float = 0.0  # when its visibility was last extended; 0: never
+    batch: int = 0  # requests in the call of the model that answered it, or tried to
 
     @property
     def id(self) -> str:
@@ -34,6 +36,12 @@ class Request:
     def waited(self) -> float:
         """Seconds in queue and pool."""
         return self.in_queue + self.begun - self.ready
+
+    def stages(self, shared: StageTimer, reply: float) -> dict[str, float]:
+        """Seconds of each, which add up to all its time here; `shared` with its batch, `reply` after that."""
+        apart = {"queue_wait": self.waited, "decode": self.ready - self.received}
+        ours = {name: apart.get(name, 0.0) + shared.seconds.get(name, 0.0) for name in (*apart, *shared.seconds)}
+        return {**ours, "reply": reply}
 
     def is_late(self, now: float, needed: float) -> bool:
         """Whether so many seconds are more than its caller still waits.

@@ -18,6 +18,8 @@ from waypost.clock import SystemClock
 from waypost.errors import SettingsError
 from waypost.faults import parse_fault
 from waypost.kubernetes.telling import LOOK_SECONDS as TELL_SECONDS
+from waypost.logs import serving, tell_release
+from waypost.logs.requests import RequestLog, open_request_log
 from waypost.memory import spare_what_stays
 from waypost.metrics import WorkerMetrics
 from waypost.objects.s3 import S3ObjectStore, s3_client
@@ -59,6 +61,13 @@ class Outside:
 def run(settings: WorkerSettings, shared: SharedSettings, parts: Parts) -> int:
     """Serve until SIGTERM or SIGINT; the exit code. Raises SettingsError before anything is served."""
     outside = connect(settings, parts)
+    with serving("worker") as writer:
+        log = open_request_log(writer, outside.keyring.derive, settings.log_sample, settings.log_quiet_seconds)
+        return serve(settings, shared, parts, outside, log)
+
+
+def serve(settings: WorkerSettings, shared: SharedSettings, parts: Parts, outside: Outside, log: RequestLog) -> int:
+    """Until SIGTERM or SIGINT; the exit code."""
     metrics, stop = WorkerMetrics(observed=settings.metrics == "on"), threading.Event()
     follower = ReleaseFollower(
         ReleaseSources(outside.store, outside.trusted, settings.kept_release or shared.local_dir / "kept-release"),
@@ -78,7 +87,9 @@ def run(settings: WorkerSettings, shared: SharedSettings, parts: Parts) -> int:
         limits=loop_limits(settings),
         dead_letters=outside.dead_letters,
         fault=parse_fault(shared.faults),
+        log=log,
     )
+    tell_release(lambda: follower.model_version)
     health = HealthServer(
         settings.metrics_host,
         settings.metrics_port,

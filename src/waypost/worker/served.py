@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from waypost.clock import Clock
 from waypost.errors import TritonUnavailable
+from waypost.logs import cause_of
 from waypost.objects.bundle import Manifest
 from waypost.questions import Answer, Question
 from waypost.release.answering import Answerer as ReleaseAnswerer
@@ -136,7 +137,7 @@ class CanaryAnswerer:
             try:
                 answers = outcome.result(waits)
             except Exception as error:  # whatever a new release does wrong, its callers must not see it
-                logger.warning("a canary did not answer, the release before it does", extra={"cause": _cause(error)})
+                logger.warning("a canary did not answer, the release before it does", extra={"cause": cause_of(error)})
             else:
                 stages.absorb(trial)
                 return answers
@@ -176,7 +177,3 @@ def share_out(
         (ServedAnswerer(served, canary.comparison, clock), rest),
     ]
     return [(answerer, part) for answerer, part in shared if part]
-
-
-def _cause(error: Exception) -> str:
-    return str(error) or type(error).__name__

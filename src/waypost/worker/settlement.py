@@ -18,6 +18,7 @@ from waypost.queueing.protocols import Delivery, OutgoingMessage, RequestQueue
 from waypost.worker.deleter import Deleter
 from waypost.worker.ledger import Ledger
 from waypost.worker.request import Request, handles_of
+from waypost.worker.request_lines import WorkerLines
 
 MAX_RECEIVES = 3  # then the queue's own redrive policy gives a message to the dead letters, without a reason
 AGAIN_SECONDS = 1  # before what was in vain more than once comes again: a hiccup must not use up its three receives
@@ -35,8 +36,9 @@ class Settlement:
         deleter: Deleter,
         metrics: WorkerMetrics,
         clock: Clock,
+        lines: WorkerLines,
     ) -> None:
-        self._queue, self._dead_letters, self._ledger = queue, dead_letters, ledger
+        self._queue, self._dead_letters, self._ledger, self._lines = queue, dead_letters, ledger, lines
         self._deleter, self._metrics, self._clock = deleter, metrics, clock
         metrics.in_hand.set_function(lambda: len(ledger))
         self._changing_visibility = threading.Lock()  # what was given back must not be extended after that
@@ -62,16 +64,20 @@ class Settlement:
             self._deleter.add(handles_of(requests))
             self._metrics.messages.labels("expired").inc(len(requests))
             self._metrics.rejected.labels("ExpiredMessage").inc(len(requests))
+            self._lines.expired(requests, self._clock.monotonic())
 
     def refused(self, delivery: Delivery, error: RejectedError) -> None:
         """A message that nobody can ever answer."""
         self._count_refused(error)
+        self._lines.rejected(error)
         self._bury([delivery.receipt_handle], delivery, error)
 
     def failed(self, request: Request, error: Exception) -> None:
         """Its question, alone, could not be answered."""
         if not isinstance(error, RejectedError) and request.delivery.receive_count < MAX_RECEIVES:
-            logger.error("a message could not be answered, it goes back", exc_info=error)
+            logger.error(
+                "a message could not be answered, it goes back", exc_info=error, extra={"request_id": request.id}
+            )
             self.give_back([request])
             return
         self._ledger.let_go([request])
@@ -79,8 +85,9 @@ class Settlement:
             self._count_refused(error)
         else:
             self._metrics.messages.labels("failed").inc()
-            logger.error("a message could not be answered", exc_info=error)
-        self._bury(request.handles, request.delivery, error)
+            logger.error("a message could not be answered", exc_info=error, extra={"request_id": request.id})
+        self._lines.failed(request, error, self._clock.monotonic())
+        self._bury(request.handles, request.delivery, error, request)
 
     def give_back(self, requests: Sequence[Request], after_seconds: int = 0) -> None:
         """To be answered by another pod, or by this one later; those that will be too late by then are dropped."""
@@ -113,7 +120,9 @@ class Settlement:
             self._metrics.extensions.inc(len(slow))
             self._change_visibility(handles_of(slow), seconds)
 
-    def _bury(self, handles: Sequence[str], delivery: Delivery, error: Exception) -> None:
+    def _bury(
+        self, handles: Sequence[str], delivery: Delivery, error: Exception, request: Request | None = None
+    ) -> None:
         if self._dead_letters is not None:
             reason = str(error) if isinstance(error, RejectedError) else type(error).__name__
             letter = OutgoingMessage(delivery.body, {**delivery.attributes, "reason": reason})
@@ -121,6 +130,7 @@ class Settlement:
                 refused = self._dead_letters.send([letter])
             except QueueUnavailable:
                 refused = frozenset([0])
+            self._lines.buried(reason, not refused, request)
             if refused:  # it comes again, and after its third receive the queue itself sets it aside
                 self._metrics.unavailable.labels("dead_letters").inc()
                 return
@@ -130,7 +140,6 @@ class Settlement:
     def _count_refused(self, error: RejectedError) -> None:
         self._metrics.messages.labels("rejected").inc()
         self._metrics.rejected.labels(type(error).__name__).inc()
-        logger.warning("a message was dropped", extra={"cause": str(error)})
 
     def _release(self, handles: Sequence[str], seconds: int) -> None:
         self._metrics.messages.labels("released").inc(len(handles))
