@@ -10,7 +10,7 @@ tag=${2:-$(sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)}
 for base in PYTHON TRITON; do
   digest=${base}_DIGEST
   [[ ${!digest} =~ ^sha256:[0-9a-f]{64}$ ]] || {
-    echo "build.sh: ${base}_DIGEST in deploy/images/bases.env is empty; deploy/images/refresh_bases.sh fills it" >&2
+    echo "build.sh: ${base}_DIGEST in deploy/images/bases.env is empty; deploy/images/refresh_bases.py fills it" >&2
     exit 1
   }
 done

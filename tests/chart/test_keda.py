@@ -21,7 +21,7 @@ def _trigger(spec: Any, name: str) -> Any:
 
 
 @pytest.mark.parametrize(
-    ("requests_per_second", "queue_seconds", "queue_length"), [(400, 0.1, 28), (100, 0.1, 7), (2300, 0.15, 241)]
+    ("requests_per_second", "queue_seconds", "queue_length"), [(350, 0.1, 24), (100, 0.1, 7), (2300, 0.15, 241)]
 )
 def test_the_queue_length_is_what_one_pod_answers_in_time_with_a_third_to_spare(
     helm: Helm, requests_per_second: int, queue_seconds: float, queue_length: int
@@ -64,7 +64,7 @@ def test_an_emulator_is_read_where_it_is(rendered: Rendered) -> None:
 
 @pytest.mark.parametrize(
     ("arrivals", "depth", "floor", "workers"),
-    [(0, 0, 0, 0), (0, 0, 2, 2), (280, 0, 0, 1), (280, 28, 2, 2), (2_800, 0, 2, 10), (2_800, 280, 2, 20)],
+    [(0, 0, 0, 0), (0, 0, 2, 2), (245, 0, 0, 1), (245, 24, 2, 2), (2_450, 0, 2, 10), (2_450, 240, 2, 20)],
 )
 def test_arrivals_and_backlog_add_up_and_the_floor_holds(
     rendered: Rendered, arrivals: int, depth: int, floor: int, workers: int

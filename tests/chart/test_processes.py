@@ -37,6 +37,7 @@ from waypost.settings import (
     check_settings,
     read_settings,
 )
+from waypost.verbs.refresh import VERBS as REFRESH_VERBS
 from waypost.worker import triton_keeper
 
 Rendered = dict[str, list[Object]]
@@ -263,7 +264,7 @@ def test_rights_are_those_that_the_code_uses(rendered: Rendered) -> None:
     }
     assert rights["operator"] == {
         ("pods", "list"), ("pods/log", "get"), ("jobs", "create"), ("jobs", "get"),
-        ("cronjobs", "get", "recommendations-trainer"),
+        ("cronjobs", "get", "recommendations-trainer"), ("scaledobjects", "get"), ("scaledobjects", "list"),
     }  # fmt: skip
     assert len([one for one in objects if one["kind"] == "Role"]) == 2
 
@@ -311,3 +312,69 @@ def test_the_mapping_is_mounted_where_its_setting_says(rendered: Rendered) -> No
     assert environment(container(pod, "trainer"))["WAYPOST_MAPPING_FILE"] == f"{mounts['mapping']}/mapping.toml"
     said = named(objects, "ConfigMap", "recommendations-mapping")["data"]["mapping.toml"]
     assert said == VALUE_SETS["everything set"]["postgres"]["mapping"]
+
+
+def test_between_nights_nothing_is_refreshed_unless_wished(rendered: Rendered) -> None:
+    assert {one["metadata"]["name"] for one in of_kind(rendered["required only"], "CronJob")} == {"waypost-trainer"}
+
+
+def test_a_refresh_is_done_as_a_night_is_but_on_cpu_and_without_metrics(rendered: Rendered) -> None:
+    night, refresh = (
+        named(rendered["everything set"], "CronJob", f"recommendations-{name}")["spec"]
+        for name in ("trainer", "refresh")
+    )
+    assert night["concurrencyPolicy"] == refresh["concurrencyPolicy"] == "Forbid"
+    assert (refresh["schedule"], refresh["startingDeadlineSeconds"]) == ("*/15 * * * *", 300)
+    jobs = [one["jobTemplate"]["spec"] for one in (night, refresh)]
+    assert jobs[0]["podFailurePolicy"] == jobs[1]["podFailurePolicy"]
+    assert (jobs[1]["activeDeadlineSeconds"], jobs[1]["backoffLimit"]) == (1_800, 0)
+    nightly, quick = (container(job["template"], "trainer") for job in jobs)
+    assert (nightly["args"], quick["args"]) == (["night"], ["refresh"])
+    assert {*REFRESH_VERBS} == {"refresh"}
+    differing = {name for name, value in environment(nightly).items() if environment(quick).get(name) != value}
+    assert differing == {
+        "WAYPOST_TRAINER_DEVICE", "WAYPOST_TRAINER_METRICS_HOST", "WAYPOST_TRAINER_METRICS_PORT",
+        "WAYPOST_TRAINER_METRICS_LINGER_SECONDS",
+    }  # fmt: skip
+    assert environment(quick).keys() <= environment(nightly).keys()
+    assert "ports" not in quick
+    assert nightly["volumeMounts"] == quick["volumeMounts"]
+    assert container(jobs[0]["template"], "triton") == container(jobs[1]["template"], "triton")
+    assert "nvidia.com/gpu" not in quick["resources"]["limits"]
+
+
+def test_what_operators_add_reaches_every_process(rendered: Rendered) -> None:
+    objects = rendered["everything set"]
+    for name, pod in pod_templates(objects):
+        if name.startswith("Pod "):
+            continue
+        process = next(one for one in pod["spec"]["containers"] if one["name"] in PROCESSES)
+        assert environment(process)["AWS_CA_BUNDLE"] == "/etc/ca/ca.crt"
+        assert "/etc/ca" in {mount["mountPath"] for mount in process["volumeMounts"]}
+        assert pod["metadata"]["labels"]["team"] == "discovery"
+        assert "AWS_CA_BUNDLE" not in environment(container(pod, "triton")) if "worker" in name else True
+    assert all(one["metadata"]["labels"]["team"] == "discovery" for one in objects)
+
+
+def test_postgres_is_believed_by_the_certificates_that_were_named(rendered: Rendered) -> None:
+    job = named(rendered["everything set"], "CronJob", "recommendations-trainer")["spec"]["jobTemplate"]["spec"]
+    trainer = container(job["template"], "trainer")
+    mounts = {mount["name"]: mount["mountPath"] for mount in trainer["volumeMounts"]}
+    volumes = {volume["name"]: volume for volume in job["template"]["spec"]["volumes"]}
+    assert environment(trainer)["PGSSLROOTCERT"] == f"{mounts['postgres']}/ca.crt"
+    assert volumes["postgres"]["configMap"]["name"] == "rds"
+    plain = named(rendered["required only"], "CronJob", "waypost-trainer")["spec"]["jobTemplate"]["spec"]["template"]
+    assert "PGSSLROOTCERT" not in environment(container(plain, "trainer"))
+
+
+def test_pods_with_a_gpu_alone_have_its_runtime_class(rendered: Rendered) -> None:
+    classes = {name: pod["spec"].get("runtimeClassName") for name, pod in pod_templates(rendered["everything set"])}
+    assert {name for name, found in classes.items() if found == "nvidia"} == {
+        "Deployment recommendations-worker", "CronJob recommendations-trainer",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(("surge", "away"), [(1, 0), ("25%", 0), (0, 1), ("0%", 1)])
+def test_an_upgrade_without_a_gpu_to_spare_takes_one_worker_away_first(helm: Helm, surge: object, away: int) -> None:
+    deployment = named(helm.render(merged(REQUIRED, {"worker": {"maxSurge": surge}})), "Deployment", "waypost-worker")
+    assert deployment["spec"]["strategy"]["rollingUpdate"] == {"maxSurge": surge, "maxUnavailable": away}

@@ -22,7 +22,14 @@ LINKS = {
     "files/grafana/dashboards": "grafana/dashboards",
     "files/grafana/rules": "grafana/rules",
 }
-OWN_OBJECTS = ("affinity", "claims", "matchExpressions", "global")  # Kubernetes' own, which the API server checks
+OWN_OBJECTS = (
+    "affinity",
+    "claims",
+    "matchExpressions",
+    "global",
+    "extraEnv",
+    "ownObjects",
+)  # Kubernetes' own, which the API server checks
 
 
 @pytest.fixture(scope="module")

@@ -16,6 +16,11 @@ def _file(name: str) -> dict[str, Any]:
 DIGEST = "sha256:" + "0" * 64
 ROLE = "arn:aws:iam::123456789012:role/waypost"
 _PARTS = ("gateway", "worker", "trainer")
+_OWN_CA: dict[str, Any] = {
+    "extraEnv": [{"name": "AWS_CA_BUNDLE", "value": "/etc/ca/ca.crt"}],
+    "extraVolumes": [{"name": "ca", "configMap": {"name": "ca"}}],
+    "extraVolumeMounts": [{"name": "ca", "mountPath": "/etc/ca", "readOnly": True}],
+}
 
 _DIFFERENCES: dict[str, dict[str, Any]] = {
     "required only": {},
@@ -56,14 +61,16 @@ _DIFFERENCES: dict[str, dict[str, Any]] = {
     },
     "everything set": {
         "fullnameOverride": "recommendations", "logLevel": "DEBUG", "image": {"pullSecrets": ["pull"]},
-        "postgres": {"mapping": "[users]\nselect = 'SELECT id FROM members'\n"},
+        "commonLabels": {"team": "discovery"}, "triton": {"runtimeClassName": "nvidia"},
+        "postgres": {"mapping": "[users]\nselect = 'SELECT id FROM members'\n", "rootCertificates": "rds"},
         "aws": {"deadLetterQueueUrl": "https://sqs.eu-west-1.amazonaws.com/123456789012/waypost-requests-dead"},
         "keys": {"keep": True},
         "operator": {"subjects": [{"kind": "Group", "name": "on-call", "apiGroup": "rbac.authorization.k8s.io"}]},
-        "trainer": {"gpus": 1, "settings": {"WAYPOST_TRAINER_EPOCHS": 40, "WAYPOST_CACHE_KEEP_NIGHTS": 14}},
+        "trainer": {"gpus": 1, "settings": {"WAYPOST_TRAINER_EPOCHS": 40, "WAYPOST_CACHE_KEEP_NIGHTS": 14},
+                    "refresh": {"enabled": True}, **_OWN_CA},
         **{part: {"settings": {"POINTER_SECONDS": 1.5}, "podAnnotations": {"team": "rec"},
                   "nodeSelector": {"pool": "rec"}, "priorityClassName": "high",
-                  "tolerations": [{"key": "rec", "operator": "Exists"}]} for part in ("gateway", "worker")},
+                  "tolerations": [{"key": "rec", "operator": "Exists"}], **_OWN_CA} for part in ("gateway", "worker")},
     },
 }  # fmt: skip
 VALUE_SETS = {name: merged(REQUIRED, values) for name, values in _DIFFERENCES.items()}

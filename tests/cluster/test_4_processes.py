@@ -31,6 +31,7 @@ pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 WAYPOST = (sys.executable, "-m", "waypost.cli")
 START_SECONDS = 90.0
 CRON_JOB = "waypost-trainer"
+Access = dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -124,6 +125,19 @@ def olga(shop: Shop) -> Path:
     return shop.plane.kubeconfig("olga", shop.plane.authority.issue("olga"), NAMESPACE)
 
 
+@pytest.fixture(scope="module")
+def access(parts: EmbeddedStack, shop: Shop) -> Access:
+    """To the bucket and the queue."""
+    return {
+        "WAYPOST_BUCKET": parts.bucket,
+        "WAYPOST_REQUEST_QUEUE_URL": shop.queue.url,
+        "AWS_ENDPOINT_URL": parts.aws_endpoint_url,
+        "AWS_REGION": parts.aws_region,
+        "AWS_ACCESS_KEY_ID": parts.aws_access_key_id,
+        "AWS_SECRET_ACCESS_KEY": parts.aws_secret_access_key,
+    }
+
+
 def waypost(kubeconfig: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     given = {"PATH": "/usr/bin:/bin", "KUBECONFIG": str(kubeconfig), **environment}
     return subprocess.run([*WAYPOST, *arguments], env=given, capture_output=True, text=True, timeout=120, check=False)
@@ -169,22 +183,20 @@ def test_a_busy_worker_costs_more_to_delete(shop: Shop, processes: Processes) ->
     wait_for("its cost is above an idle pod's", busy, 60)
 
 
-def test_release_status_shows_which_pod_serves_which_release(
-    processes: Processes, olga: Path, parts: EmbeddedStack
-) -> None:
-    access = {
-        "WAYPOST_BUCKET": parts.bucket,
-        "AWS_ENDPOINT_URL": parts.aws_endpoint_url,
-        "AWS_REGION": parts.aws_region,
-        "AWS_ACCESS_KEY_ID": parts.aws_access_key_id,
-        "AWS_SECRET_ACCESS_KEY": parts.aws_secret_access_key,
-    }
+def test_release_status_shows_which_pod_serves_which_release(processes: Processes, olga: Path, access: Access) -> None:
     done = waypost(olga, "release", "status", **access)
     assert done.returncode == 0, done.stderr
     print(done.stdout)
     served = [line.split() for line in done.stdout.splitlines() if line.startswith(processes.worker_pod)]
     assert served == [[processes.worker_pod, "ready", "1", processes.first]]
     assert done.stdout.endswith(f"1 of 1 ready workers serve {processes.first}\n")
+
+
+def test_the_doctor_is_told_by_keda_how_the_workers_scale(processes: Processes, olga: Path, access: Access) -> None:
+    done = waypost(olga, "doctor", "--json", **access)
+    found = [one for one in json.loads(done.stdout)["findings"] if one["part"] == "keda"]
+    assert [one["level"] for one in found] == ["ok"]
+    assert found[0]["what"].startswith(f"{WORKER} scales")
 
 
 def test_scale_in_is_paused_while_a_release_is_on_trial_and_then_goes_on(shop: Shop, processes: Processes) -> None:
@@ -270,6 +282,8 @@ GRANTED = {
         ("get", "batch", "cronjobs", CRON_JOB),
         ("create", "batch", "jobs", ""),
         ("get", "batch", "jobs", ""),
+        ("get", "keda.sh", "scaledobjects", ""),
+        ("list", "keda.sh", "scaledobjects", ""),
     },
     "gateway": set(),
     "trainer": set(),
@@ -364,6 +378,8 @@ def test_a_worker_may_not_change_how_it_is_scaled(shop: Shop, patch: Object) -> 
         ("DELETE", "/apis/keda.sh/v1alpha1/namespaces/shop/scaledobjects/waypost-worker"),
         ("DELETE", "/apis/apps/v1/namespaces/shop/deployments/waypost-gateway"),
         ("GET", "/apis/rbac.authorization.k8s.io/v1/namespaces/shop/roles"),
+        ("GET", "/apis/keda.sh/v1alpha1/namespaces/keda/scaledobjects"),
+        ("GET", "/apis/keda.sh/v1alpha1/namespaces/shop/triggerauthentications/waypost-worker"),
     ],
 )
 def test_one_verb_more_is_refused(shop: Shop, who: str, verb: str, path: str) -> None:

@@ -16,7 +16,9 @@ from tests.cluster.shop import NAMESPACE, RELEASE, Shop
 from tests.cluster.steps import step
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
-CHANGE = "--set=gateway.podAnnotations.tests/rolled=yes,worker.podAnnotations.tests/rolled=yes"
+CHANGE = (
+    "--set=gateway.podAnnotations.tests/rolled=yes,worker.podAnnotations.tests/rolled=yes,trainer.refresh.enabled=true"
+)
 LOOK_SECONDS = 0.05
 OPERATORS_OWN = {"waypost-postgres", "waypost-aws"}  # Secrets that were there before the chart
 
@@ -70,6 +72,14 @@ def test_an_upgrade_keeps_the_keys_that_the_install_made(shop: Shop) -> None:
     assert [content(shop, name) for name in names] == before
 
 
+def test_an_upgrade_brings_what_was_switched_on(shop: Shop) -> None:
+    assert refresh_of(shop) is not None
+
+
+def refresh_of(shop: Shop) -> Object | None:
+    return shop.plane.admin.get("batch/v1", "CronJob", "waypost-refresh", NAMESPACE)
+
+
 def content(shop: Shop, name: str) -> Object:
     held = shop.plane.admin.get("v1", "Secret", name, NAMESPACE)
     assert held is not None
@@ -80,6 +90,7 @@ def test_a_rollback_restores_the_first_revision(shop: Shop) -> None:
     with step("helm rollback --wait"):
         shop.helm.run("rollback", RELEASE, "1", *WAIT)
     wait_for("the change is gone", lambda: set(rolled(shop, "gateway") + rolled(shop, "worker")) == {None}, 60)
+    assert refresh_of(shop) is None
     assert shop.helm.run("get", "manifest", RELEASE) == shop.helm.run("get", "manifest", RELEASE, "--revision=1")
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from waypost.clock import Clock, ManualClock
@@ -15,13 +17,16 @@ from waypost.release.versions import claim_version
 KEY = SigningKey(Ed25519PrivateKey.generate())
 TRUSTED = TrustedKeys([KEY.public])
 CLOCK = ManualClock()
+NO_FACTS: Mapping[str, str] = {}
 
 
-def published(store: ObjectStore, name: str, by: str = "a night", clock: Clock = CLOCK) -> Pointer:
-    """One night: its release holds its own name."""
+def published(
+    store: ObjectStore, name: str, by: str = "a night", clock: Clock = CLOCK, facts: Mapping[str, str] = NO_FACTS
+) -> Pointer:
+    """One night: its release holds its own name, and among its facts these."""
     held = read_pointer(store)
     version = claim_version(store, held, by, clock)
-    publish(store, name, {"model.onnx": name.encode(), "golden.json": b"{}"}, {"version": version}, KEY)
+    publish(store, name, {"model.onnx": name.encode(), "golden.json": b"{}"}, {"version": version, **facts}, KEY)
     return point_to(store, held, name, version, by, clock)
 
 

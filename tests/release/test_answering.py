@@ -114,6 +114,14 @@ def test_recent_posts_a_query_or_tags_let_the_model_rank_for_a_stranger(question
     assert ask(question).source == "graphsage"
 
 
+def test_what_a_stranger_does_not_want_only_filters_what_is_popular() -> None:
+    everything = ask(Question(UNKNOWN, k=30))
+    answer = ask(Question(UNKNOWN, k=30, tags=TagFilter(none=("tag1",))))
+    assert answer.source == "popular"
+    assert 0 < len(answer.items) < len(everything.items)
+    assert set(answer.items) < set(everything.items)
+
+
 def test_recent_posts_change_the_very_next_answer_and_leave_the_list() -> None:
     before = posts_of(ask(Question(KNOWN, k=10)))
     after = posts_of(ask(Question(KNOWN, k=10, recent_post_ids=(before[0],))))

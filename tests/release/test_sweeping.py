@@ -6,12 +6,22 @@ import time
 
 import pytest
 
-from tests.release.nights import TRUSTED, published, replace
+from tests.release.nights import CLOCK, TRUSTED, published, replace
 from waypost.objects.memory import MemoryObjectStore
 from waypost.objects.protocols import ObjectInfo, ObjectStore
+from waypost.release.moves import roll_back
 from waypost.release.pointer import POINTER_KEY, read_pointer
-from waypost.release.store import load_release
-from waypost.release.sweeping import ABANDONED_SECONDS, abandoned, sweep_abandoned, sweep_quietly
+from waypost.release.store import list_releases, load_release
+from waypost.release.sweeping import (
+    ABANDONED_SECONDS,
+    KEPT_SERVED,
+    REFRESH_SECONDS,
+    abandoned,
+    sweep_abandoned,
+    sweep_quietly,
+    sweep_refreshes,
+    sweep_refreshes_quietly,
+)
 from waypost.release.versions import next_version
 
 
@@ -100,3 +110,74 @@ def test_the_number_of_a_swept_upload_is_not_given_again(object_store: ObjectSto
     store.put_new("releases/000002-half/model.onnx", b"half")
     sweep_abandoned(store, time.time() + 2 * ABANDONED_SECONDS)
     assert next_version(store, read_pointer(store)) == 3
+
+
+MARK = "refreshed_from"
+LATER = REFRESH_SECONDS + 60
+
+
+def a_day_of(store: ObjectStore, refreshes: int) -> list[str]:
+    """A night, then refreshes; their names."""
+    published(store, "000001-night")
+    names = [f"{number:06d}-refresh" for number in range(2, refreshes + 2)]
+    for name in names:
+        published(store, name, facts={MARK: "checkpoints/night"})
+    return names
+
+
+def releases(store: ObjectStore) -> list[str]:
+    return [str(manifest.facts["release"]) for manifest in list_releases(store)]
+
+
+def test_refreshes_go_after_two_days_and_the_last_that_were_served_stay(object_store: ObjectStore) -> None:
+    store, old = object_store, 3
+    names = a_day_of(store, old + KEPT_SERVED)
+    assert sweep_refreshes(store, MARK, time.time()) == []
+    assert sweep_refreshes(store, MARK, time.time() + LATER) == names[:old]
+    assert releases(store) == ["000001-night", *names[old:]]
+    assert not [key for key in keys(store) if any(f"/{name}/" in key for name in names[:old])]
+    load_release(store, names[-1], TRUSTED)
+
+
+def test_a_night_is_never_swept_however_old(object_store: ObjectStore) -> None:
+    a_day_of(object_store, KEPT_SERVED + 1)
+    sweep_refreshes(object_store, MARK, time.time() + 1_000 * REFRESH_SECONDS)
+    assert "000001-night" in releases(object_store)
+
+
+class StoreWhoseOperatorGoesBack(MemoryObjectStore):
+    """To the oldest refresh, right after the sweeper's listing."""
+
+    armed = False
+
+    def list(self, prefix: str) -> list[ObjectInfo]:
+        found = list(super().list(prefix))
+        if self.armed:
+            self.armed = False
+            roll_back(self, "000002-refresh", "it was good", "olga", CLOCK, trusted=TRUSTED)
+        return found
+
+
+def test_a_refresh_that_somebody_has_just_gone_back_to_stays() -> None:
+    store = StoreWhoseOperatorGoesBack()
+    names = a_day_of(store, KEPT_SERVED + 3)
+    store.armed = True
+    assert names[0] not in sweep_refreshes(store, MARK, time.time() + LATER)
+    load_release(store, names[0], TRUSTED)
+
+
+def test_no_refresh_is_swept_while_the_pointer_is_damaged() -> None:
+    store = MemoryObjectStore()
+    names = a_day_of(store, KEPT_SERVED + 3)
+    replace(store, POINTER_KEY, b"{")
+    sweep_refreshes_quietly(store, MARK, time.time() + LATER)
+    assert releases(store) == ["000001-night", *names]
+
+
+def test_a_rollback_after_a_sweep_goes_to_what_is_still_there(object_store: ObjectStore) -> None:
+    a_day_of(object_store, KEPT_SERVED + 3)
+    sweep_refreshes(object_store, MARK, time.time() + LATER)
+    assert (
+        roll_back(object_store, None, "slow", "olga", CLOCK, trusted=TRUSTED).release
+        == f"{KEPT_SERVED + 3:06d}-refresh"
+    )

@@ -27,3 +27,33 @@ spec:
 {{- define "waypost.jobLabel" -}}
 - {targetLabel: job, replacement: waypost-{{ . }}}
 {{- end }}
+
+{{/*
+A file of rules for this install alone: its namespace beside every metric of ours, of the processes and of kube-state-metrics, and
+its own names instead of `.*`. KEDA's metrics and cert-manager's are known by those names only: their exporters say the
+namespace as `exported_namespace` unless told otherwise. (list . text)
+*/}}
+{{- define "waypost.rules" -}}
+{{- $root := index . 0 -}}{{- $rules := fromYaml (index . 1) -}}
+{{- range $group := $rules.groups }}
+{{- range $rule := $group.rules }}
+{{- $_ := set $rule "expr" (include "waypost.scoped" (list $root $rule.expr)) }}
+{{- with $root.Values.observability.rules.runbookUrl }}
+{{- if $rule.alert }}
+{{- $_ := set $rule.annotations "runbook_url" (replace "runbook.md" . $rule.annotations.runbook) }}
+{{- $_ := unset $rule.annotations "runbook" }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- toYaml $rules }}
+{{- end }}
+
+{{- define "waypost.scoped" -}}
+{{- $root := index . 0 -}}
+{{- $metric := "\\b(waypost[_:][a-zA-Z0-9_:]+|kube_[a-z0-9_]+|process_[a-z_]+)" -}}
+{{- $matcher := printf "{namespace=%q" $root.Release.Namespace -}}
+{{- $expression := regexReplaceAll (print $metric "\\{") (index . 1) (print "${1}" $matcher ",") -}}
+{{- $expression = regexReplaceAll (print $metric "([^a-zA-Z0-9_:{]|$)") $expression (print "${1}" $matcher "}${2}") -}}
+{{- $expression | replace "\".*-" (printf "\"%s-" (include "waypost.fullname" $root)) | replace "keda-hpa-.*-" (printf "keda-hpa-%s-" (include "waypost.fullname" $root)) -}}
+{{- end }}

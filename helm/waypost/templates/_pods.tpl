@@ -28,6 +28,9 @@ imagePullSecrets:
   - name: {{ . }}
   {{- end }}
 {{- end }}
+{{- if and (index . 3) $root.Values.triton.runtimeClassName }}
+runtimeClassName: {{ $root.Values.triton.runtimeClassName }}
+{{- end }}
 {{- with $values.priorityClassName }}
 priorityClassName: {{ . }}
 {{- end }}

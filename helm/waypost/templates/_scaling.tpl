@@ -20,3 +20,8 @@
 {{- $wanted := printf "arrivals / %s + depth / %s" (mulf 0.7 $scaling.requestsPerSecondPerPod | toString) (include "waypost.queueLength" .) -}}
 {{- if $scaling.floor.enabled }}max([{{ $wanted }}, floorhours]){{ else }}{{ $wanted }}{{ end }}
 {{- end }}
+
+{{/* Workers that an upgrade may take away before their successors are there: none, unless there is no GPU to spare for those. */}}
+{{- define "waypost.maxUnavailable" -}}
+{{- ternary 1 0 (has (toString .Values.worker.maxSurge) (list "0" "0%")) -}}
+{{- end }}

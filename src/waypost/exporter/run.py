@@ -15,7 +15,7 @@ from waypost.clock import SystemClock
 from waypost.errors import NoRelease, Superseded
 from waypost.exporter.building import BuiltRelease, build_release
 from waypost.exporter.proving import require_target, scratch_triton
-from waypost.exporter.publishing import prepare, publish_and_point
+from waypost.exporter.publishing import REFRESHED_FROM, prepare, publish_and_point
 from waypost.graph.store import load_tensors
 from waypost.logs import stage
 from waypost.model.checkpoint import Checkpoint, latest_checkpoint, load_checkpoint
@@ -30,6 +30,7 @@ from waypost.release.preflight import ScratchTriton, check_load, check_release, 
 from waypost.release.repository import assemble
 from waypost.release.signing import signing_key
 from waypost.release.store import GOLDEN, LOOKUPS
+from waypost.release.sweeping import sweep_refreshes_quietly
 from waypost.release.versions import claim_version
 from waypost.settings import ExporterSettings, Parts
 
@@ -74,6 +75,8 @@ def run(
         write_repository(release, wish)
     with stage(logger, "release published", release=release.name, model_version=release.version):
         publish_and_point(store, held, release, key, by, clock)
+    if instead_of is None:  # once a night
+        sweep_refreshes_quietly(store, REFRESHED_FROM, clock.now())
     return release.name
 
 
