@@ -18,6 +18,8 @@ LOCAL = {"local"}  # the embedded stack: it may use nouns, nobody but the door m
 NOUNS = {"graph", "model", "release", "queueing", "objects", "kubernetes"}
 BASICS = {
     "announcing",
+    "ending",
+    "extras",
     "memory",
     "settings",
     "errors",

@@ -7,11 +7,12 @@ texts or UUIDs.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, create_model
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, create_model
 
 from waypost.key_types import KeyType, KeyTypes
 from waypost.limits import (
@@ -22,6 +23,7 @@ from waypost.limits import (
     MAX_KEY_CHARACTERS,
     MAX_QUERY_CHARACTERS,
     MAX_RECENT,
+    MAX_TAG_CHARACTERS,
     MAX_TAGS,
     MIN_DEADLINE_MS,
     MIN_ID,
@@ -39,7 +41,8 @@ _USER_ID = "the app's own id; a user that is not known yet is a normal request"
 _RECENT = "posts of this session that the night has not seen yet"
 _EXCLUDE = "posts never to answer"
 _ITEMS = "k of them whenever so many posts are eligible"
-Names = Annotated[tuple[str, ...], Field(max_length=MAX_TAGS)]
+Name = Annotated[str, Field(max_length=MAX_TAG_CHARACTERS)]
+Names = Annotated[tuple[Name, ...], Field(max_length=MAX_TAGS, strict=False)]  # Python's callers may give a list
 
 
 class _Strict(BaseModel):
@@ -47,7 +50,10 @@ class _Strict(BaseModel):
 
 
 class Tags(_Strict):
-    """Tag names, compared case-insensitively; an unknown name matches no post."""
+    """Tag names, compared case-insensitively; an unknown name matches no post.
+
+    For a user of whom nothing is known `any` and `all` also say what to rank by; `none` only filters.
+    """
 
     any: Names = Field((), description="posts with at least one of these", examples=[["beach", "island"]])
     all: Names = Field((), description="posts with every one of these", examples=[["family"]])
@@ -113,6 +119,31 @@ class RecommendResponse(Recommended):
 
     request_id: str = Field(examples=["5d41402abc4b2a76b9719d911017c592"])
     source: Literal["graphsage", "popular"] = Field(description="graphsage whenever the model ranked")
+
+
+class WrongField(NamedTuple):
+    loc: tuple[str | int, ...]  # from the whole question on; the names in it may be the caller's own
+    msg: str
+    type: str
+
+
+def wrong_fields(error: ValidationError, most: int) -> list[WrongField]:
+    """What is wrong, in the words of JSON, which has lists where Python has tuples; never with the input itself."""
+    found = error.errors(include_url=False, include_input=False)
+    return [_in_words_of_json(each["loc"], each["msg"], each["type"], each.get("ctx", {})) for each in found[:most]]
+
+
+def _in_words_of_json(loc: tuple[str | int, ...], message: str, kind: str, context: Mapping[str, Any]) -> WrongField:
+    if kind == "tuple_type":
+        return WrongField(loc, "Input should be a list", "list_type")
+    if kind == "too_long":
+        return too_long(loc, context["max_length"], context["actual_length"])
+    return WrongField(loc, message, kind)
+
+
+def too_long(loc: tuple[str | int, ...], most: int, found: int | None) -> WrongField:
+    said = "more" if found is None else found
+    return WrongField(loc, f"List should have at most {most} items, not {said}", "too_long")
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ MIN_K, MAX_K = 1, 100
 MAX_RECENT = 200
 MAX_EXCLUDE = 10_000
 MAX_TAGS = 50  # in each of any, all and none
+MAX_TAG_CHARACTERS = 512  # as of a key; all of them escaped, with all ids, still fit one message of the queue
 MAX_QUERY_CHARACTERS = 1_000
 MIN_DEADLINE_MS, MAX_DEADLINE_MS = 20, 10_000
 MAX_BODY_BYTES = 1 << 20  # of an HTTP body; SQS takes as much for one message and for one batch

@@ -196,7 +196,12 @@ class GatewaySettings(Settings):
     drain_seconds: float | None = Field(
         None, ge=0, le=300, description="after SIGTERM: not ready, still answering; absent: 5, on loopback 0.5"
     )
+    log_sample: int = Field(
+        1_000, ge=0, description="a log line for one of so many plain successes; 0: none. All else has its line"
+    )
+    log_quiet_seconds: float = Field(10.0, gt=0, description="after so long without one the next success has a line")
     metrics: Literal["on", "off"] = Field("on", description="off only to measure what observing costs")
+    status_page: Literal["on", "off"] = Field("off", description="on: a page for people at /; the local stack's is on")
     pointer_seconds: float = Field(2.0, gt=0, description="how often the pointer is read")
     reply_way: Literal["direct", "queue"] = Field(
         "direct", description="queue: replies come over an SQS queue of this gateway's own; workers need the same"
@@ -240,6 +245,10 @@ class WorkerSettings(Settings):
     dead_letter_queue_url: str | None = Field(
         None, description="SQS; messages that can never be answered go there with their reason; absent: deleted"
     )
+    log_sample: int = Field(
+        1_000, ge=0, description="as WAYPOST_GATEWAY_LOG_SAMPLE; the same number chooses the same requests"
+    )
+    log_quiet_seconds: float = Field(10.0, gt=0, description="as WAYPOST_GATEWAY_LOG_QUIET_SECONDS")
     metrics: Literal["on", "off"] = Field("on", description="off only to measure what observing costs")
     pointer_seconds: float = Field(2.0, gt=0)
     triton_timeout_seconds: float = Field(5.0, gt=0)

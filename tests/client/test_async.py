@@ -24,8 +24,9 @@ def test_many_calls_at_once_share_the_connections_of_one_client(start_server: St
             return [answer.user_id for answer in answers]
 
     assert asyncio.run(ask_all()) == list(range(20))
-    assert len(server.asked) == 100
-    assert server.connections <= 20
+    hedges = len(server.asked) - 100  # on a busy machine some are late, and the budget allows them
+    assert 0 <= hedges <= 20
+    assert server.connections <= 20 + hedges
 
 
 def test_a_call_that_the_app_gives_up_ends_at_once_and_leaves_nothing_behind(start_server: StartServer) -> None:

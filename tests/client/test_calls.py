@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from typing import Any
+from uuid import UUID
 
+import numpy as np
 import pytest
 
-from waypost.client import BadSetup, InvalidRequest, KeyRefused, Unavailable
+from waypost.client import AsyncClient, BadSetup, Client, InvalidRequest, KeyRefused, Tags, Unavailable
 
 from .conftest import (
     PATIENT_MS,
@@ -183,8 +186,20 @@ def test_what_the_gateway_finds_wrong_is_raised_by_field(start_server: StartServ
         ("tags.any", {"tags": {"any": "beach"}}),
         ("query", {"query": "x" * 1_001}),
         ("deadline_ms", {"deadline_ms": 19}),
-        ("question", {"user_id": object()}),
-        ("question", {"user_id": 2**64}),
+        ("k", {"k": None}),
+        ("exclude_seen", {"exclude_seen": None}),
+        ("deadline_ms", {"deadline_ms": None}),
+        ("recent_post_ids", {"recent_post_ids": None}),
+        ("recent_post_ids", {"recent_post_ids": {7: "seen"}}),
+        ("tags", {"tags": ["beach"]}),
+        ("tags", {"tags": object()}),
+        ("tags.none", {"tags": {"none": None}}),
+        ("tags.none.0", {"tags": {"none": [None]}}),
+        ("query", {"query": "\ud800"}),
+        ("user_id", {"user_id": object()}),
+        ("user_id", {"user_id": 2**64}),
+        ("k", {"k": np.int64(5)}),
+        ("exclude_post_ids", {"exclude_post_ids": np.arange(3)}),
     ],
 )
 def test_a_wrong_question_is_not_sent(
@@ -194,7 +209,38 @@ def test_a_wrong_question_is_not_sent(
     with pytest.raises(InvalidRequest, match="correct the question") as got:
         make_client(server.url, fallback=[1])(**{"user_id": 42, **fields})
     assert [name for name, _ in got.value.problems] == [field] or fields.get("user_id") == 2**63
+    assert "\n" not in str(got.value)
+    assert "uple" not in str(got.value)  # what a caller gave is a list to him
     assert server.asked == []
+
+
+@pytest.mark.parametrize("names", [["beach", "island"], ("beach", "island"), {"beach": 1, "island": 2}.keys()])
+@pytest.mark.parametrize("as_tags", [True, False])
+def test_names_of_tags_may_be_any_kind_of_list(
+    start_server: StartServer, make_client: MakeClient, names: Any, as_tags: bool
+) -> None:
+    server = start_server()
+    ask = make_client(server.url)
+    ask(42, tags=Tags(any=names) if as_tags else {"any": names}, deadline_ms=PATIENT_MS)
+    assert server.asked[0]["tags"]["any"] == ["beach", "island"]
+
+
+@pytest.mark.parametrize(
+    ("field", "wrong"),
+    [("tags.any", {"any": "beach"}), ("tags.all.1", {"all": ["a", 7]}), ("tags.none", {"none": None}),
+     ("tags.none", {"none": ["x"] * 51}), ("tags.any.0", {"any": ["x" * 513]})],
+)  # fmt: skip
+def test_wrong_tags_are_refused_where_they_are_made(field: str, wrong: dict[str, Any]) -> None:
+    with pytest.raises(InvalidRequest, match="correct the question") as got:
+        Tags(**wrong)
+    assert [name for name, _ in got.value.problems] == [field]
+
+
+def test_a_uuid_is_sent_as_its_text(start_server: StartServer, make_client: MakeClient) -> None:
+    server, user = start_server(), UUID("6f1d3a52-8c04-4b7e-9a35-2d5c0e7b9f10")
+    ask = make_client(server.url)
+    assert ask(user, exclude_post_ids=[user], deadline_ms=PATIENT_MS).source == "graphsage"
+    assert (server.asked[0]["user_id"], server.asked[0]["exclude_post_ids"]) == (str(user), [str(user)])
 
 
 def test_nothing_to_fall_back_to_is_one_line(make_client: MakeClient, nobody: str) -> None:
@@ -208,11 +254,44 @@ def test_what_is_no_address_is_refused_at_once(make_client: MakeClient, gateways
         make_client(*gateways)
 
 
+@pytest.mark.parametrize("gateways", [None, 5, 7.0, b"http://gateway:8080", {"http://": 1}, [None], [["http://g"]]])
+@pytest.mark.parametrize("kind", [Client, AsyncClient])
+def test_what_is_no_list_of_addresses_is_refused_at_once(kind: type[Client], gateways: Any) -> None:
+    with pytest.raises(BadSetup, match="http://"):
+        kind(gateways)
+
+
 @pytest.mark.parametrize("key", ["a key", "key\n", "schlüssel"])
 def test_a_key_that_no_header_carries_is_refused_and_not_shown(make_client: MakeClient, key: str) -> None:
     with pytest.raises(BadSetup) as got:
         make_client("http://127.0.0.1:1", api_key=key)
     assert key not in str(got.value)
+
+
+@pytest.mark.parametrize("key", ["", 5, b"key", ["key"]])
+def test_what_is_no_key_is_refused_at_once(make_client: MakeClient, key: Any) -> None:
+    with pytest.raises(BadSetup, match="api_key"):
+        make_client("http://127.0.0.1:1", api_key=key)
+
+
+def test_what_is_no_tls_context_is_refused_at_once(make_client: MakeClient) -> None:
+    with pytest.raises(BadSetup, match="create_default_context"):
+        make_client("https://127.0.0.1:1", tls=True)
+
+
+def test_a_client_that_was_closed_says_so(start_server: StartServer) -> None:
+    async def ask_after_the_end() -> None:
+        async with AsyncClient(url, fallback=[1]) as client:
+            await client.recommend(42)
+        await client.recommend(42)
+
+    url = start_server().url
+    with pytest.raises(BadSetup, match="closed; make another one"):
+        asyncio.run(ask_after_the_end())
+    with Client(url, fallback=[1]) as client:
+        client.recommend(42)
+    with pytest.raises(BadSetup, match="closed; make another one"):
+        client.recommend(42)
 
 
 def test_the_gateway_that_answers_last_time_is_not_forgotten_by_a_4xx(

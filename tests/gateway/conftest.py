@@ -20,6 +20,7 @@ from waypost.faults import parse_fault
 from waypost.gateway.keys import ApiKeys
 from waypost.gateway.ports import url_of
 from waypost.gateway.run import Outside, bind_all, serve
+from waypost.logs.requests import RequestLog, silent
 from waypost.metrics import WorkerMetrics
 from waypost.objects.memory import MemoryObjectStore
 from waypost.objects.protocols import ObjectStore
@@ -120,10 +121,12 @@ def start_gateway(queue: MemoryQueue, store: MemoryObjectStore, tmp_path: Path) 
             store: ObjectStore = store,
             wait_until_ready: bool = True,
             fault: str | None = None,
+            log: RequestLog | None = None,
             **settings: object,
         ) -> Client:
             given = GatewaySettings.model_validate({"port": 0, "pointer_seconds": 0.02, "drain_seconds": 0, **settings})
-            client = running.enter_context(a_gateway(given, Outside(queue, store, KEYRING, NO_KEYS), fault))
+            outside = Outside(queue, store, KEYRING, NO_KEYS, log=log or silent())
+            client = running.enter_context(a_gateway(given, outside, fault))
             if wait_until_ready:
                 eventually(lambda: client.get("/readyz").status == 200)
             return client
@@ -208,7 +211,11 @@ def start_worker(queue: MemoryQueue) -> Iterator[StartWorker]:
     with ExitStack() as running:
 
         def start(
-            answerer: Answerer | None = None, wrap: Callable[[ReplySender], ReplySender] = lambda sender: sender
+            answerer: Answerer | None = None,
+            wrap: Callable[[ReplySender], ReplySender] = lambda sender: sender,
+            metrics: WorkerMetrics | None = None,
+            log: RequestLog | None = None,
+            dead_letters: RequestQueue | None = None,
         ) -> WorkerLoop:
             sender = HttpReplySender(ReplyResolver("localhost"), KEYRING)
             running.callback(sender.close)
@@ -217,9 +224,11 @@ def start_worker(queue: MemoryQueue) -> Iterator[StartWorker]:
                 KEYRING,
                 OnlyRelease(answerer or ScriptedAnswerer()),
                 wrap(sender),
-                WorkerMetrics(),
+                metrics or WorkerMetrics(),
                 ready=lambda: True,
                 limits=LoopLimits(receivers=1, long_poll_seconds=0.05),
+                dead_letters=dead_letters,
+                log=log,
             )
             thread = threading.Thread(target=loop.run)
             thread.start()

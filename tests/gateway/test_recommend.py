@@ -208,10 +208,12 @@ class TestTheModelDoesNotAnswer:
         answer = gateway.post({"user_id": 42, "deadline_ms": PATIENT_MS})
         assert (answer.status, answer.json["degraded"], len(answer.posts)) == (200, True, 20)
 
-    def test_a_question_too_large_for_the_queue_is_answered_degraded(self, start_gateway: StartGateway) -> None:
+    def test_a_question_too_large_for_the_queue_is_refused_by_field_and_not_degraded_for_ever(
+        self, start_gateway: StartGateway
+    ) -> None:
         asked = {"user_id": 42, "k": 1, "tags": {"none": ["\uffff" * 300_000]}, "deadline_ms": PATIENT_MS}
         answer = start_gateway().post(asked)
-        assert (answer.status, answer.json["degraded"], answer.posts) == (200, True, [1])
+        assert (answer.status, answer.json["detail"][0]["loc"]) == (422, ["body", "tags", "none", 0])
 
     def test_a_fault_on_purpose_delays_its_version_only(
         self, start_gateway: StartGateway, start_worker: StartWorker
@@ -401,7 +403,12 @@ class TestRefusals:
     def test_an_unknown_path_is_404_and_another_method_405(self, start_gateway: StartGateway) -> None:
         gateway = start_gateway()
         assert gateway.get("/recommendations").status == 404
-        assert gateway.pool.request("DELETE", f"{gateway.url}/recommend").status == 405
+        documented = gateway.get("/openapi.json").json["paths"]
+        for path, takes in (("/recommend", "GET, POST"), ("/healthz", "GET"), ("/readyz", "GET")):
+            refused = gateway.pool.request("DELETE", gateway.url + path)
+            assert (refused.status, refused.headers["Allow"]) == (405, takes)
+            assert isinstance(refused.json()["detail"], str)
+            assert all("Allow" in operation["responses"]["405"]["headers"] for operation in documented[path].values())
 
 
 def is_closed(gateway: Client) -> bool:
@@ -413,7 +420,7 @@ def is_closed(gateway: Client) -> bool:
 def test_the_openapi_document_is_complete(start_gateway: StartGateway) -> None:
     document = start_gateway().get("/openapi.json").json
     post = document["paths"]["/recommend"]["post"]
-    assert set(post["responses"]) == {"200", "400", "401", "403", "408", "413", "422", "429", "431", "503"}
+    assert set(post["responses"]) == {"200", "400", "401", "403", "405", "408", "413", "422", "429", "431", "503"}
     schemas = document["components"]["schemas"]
     assert post["requestBody"]["content"]["application/json"]["schema"]["$ref"].endswith("/RecommendRequest")
     request = schemas["RecommendRequest"]

@@ -7,13 +7,13 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.reply_queues import labels_of_reply_queues
 from waypost.clock import SystemClock
 from waypost.gateway.run import Outside
 from waypost.metrics import WorkerMetrics
 from waypost.objects.memory import MemoryObjectStore
-from waypost.queueing.reply_queue import QueueReplyReceiver, QueueReplySender, ReplyQueueNames
+from waypost.queueing.reply_queue import QueueReplyReceiver, QueueReplySender
 from waypost.queueing.sqs import SqsQueue
-from waypost.queueing.sqs_calls import SqsCalls
 from waypost.release.signing import NO_KEYS
 from waypost.settings import AwsAccess, GatewaySettings
 from waypost.worker.loop import LoopLimits, WorkerLoop
@@ -33,7 +33,7 @@ def gateway(
     outside = Outside(SqsQueue(aws_access, request_queue_url), store, KEYRING, NO_KEYS, receiver)
     with a_gateway(GatewaySettings(port=0, pointer_seconds=0.02), outside, None) as client:
         eventually(lambda: client.get("/readyz").status == 200)
-        assert receiver.wait_until_made(30)
+        eventually(lambda: receiver.reply_to in labels_of_reply_queues(aws_access, request_queue_url))
         yield client
 
 
@@ -64,5 +64,4 @@ def test_the_models_answer_comes_over_the_reply_queue_and_a_stop_deletes_it(
     assert [answer.json["user_id"] for answer in answers] == list(range(5))
     assert gateway.metric('waypost_gateway_replies_total{outcome="used"}') == 5
     gateway.stop()
-    listed = SqsCalls(aws_access).call("ListQueues", {"QueueNamePrefix": ReplyQueueNames(request_queue_url).prefix})
-    assert not listed.get("QueueUrls")
+    assert not labels_of_reply_queues(aws_access, request_queue_url)

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
@@ -78,6 +82,78 @@ def test_an_s3_that_is_not_there_is_one_clear_error() -> None:
 def test_a_bucket_that_is_not_there_is_one_clear_error(aws_access: AwsAccess) -> None:
     with pytest.raises(StoreUnavailable, match="NoSuchBucket"):
         S3ObjectStore(s3_client(aws_access), "no-such-bucket-anywhere").put_new("a", b"")
+
+
+class Refusing(BaseHTTPRequestHandler):
+    """An S3, or a proxy before it, that says no without a word; or deletes nothing and says so in a 200."""
+
+    status = 404
+    said = b""
+
+    def answer(self) -> None:
+        self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        self.send_response(self.status)
+        self.send_header("Content-Length", str(len(self.said)))
+        self.end_headers()
+        self.wfile.write(self.said)
+
+    do_GET = do_PUT = do_POST = answer  # noqa: N815  http.server's names
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002  as the base class has it
+        pass
+
+
+StartRefusing = Callable[[int, bytes], ObjectStore]
+
+
+@pytest.fixture
+def refusing() -> Iterator[StartRefusing]:
+    """A store whose every call gets that answer."""
+    with ExitStack() as running:
+
+        def start(status: int, said: bytes) -> ObjectStore:
+            kind = type("Answer", (Refusing,), {"status": status, "said": said})
+            server = running.enter_context(ThreadingHTTPServer(("127.0.0.1", 0), kind))
+            threading.Thread(target=server.serve_forever, args=(0.01,)).start()
+            running.callback(server.shutdown)
+            access = AwsAccess(f"http://127.0.0.1:{server.server_port}", "us-east-1", "key", "secret")
+            return S3ObjectStore(s3_client(access, attempts=1), "gone")
+
+        yield start
+
+
+CALLS: dict[str, Callable[[ObjectStore], object]] = {
+    "list": lambda store: store.list("releases/"),
+    "delete": lambda store: store.delete(["a"]),
+    "put_new": lambda store: store.put_new("a", b""),
+    "put_if": lambda store: store.put_if("a", b"", '"etag"'),
+    "get": lambda store: store.get("a"),
+}
+
+
+@pytest.mark.parametrize("status", [400, 403, 404, 409, 412, 500, 503])
+@pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
+def test_no_bare_refusal_leaves_the_tree_of_errors(
+    refusing: StartRefusing, call: Callable[[ObjectStore], object], status: int
+) -> None:
+    with suppress(StoreUnavailable):
+        assert call(refusing(status, b"")) in (None, False)
+
+
+@pytest.mark.parametrize("name", ["list", "delete", "put_new"])
+def test_a_bucket_that_is_not_there_is_one_clear_error_where_nothing_says_so(
+    refusing: StartRefusing, name: str
+) -> None:
+    with pytest.raises(
+        StoreUnavailable, match=r"gone/.*: 404, as for a bucket that is not there; check WAYPOST_BUCKET"
+    ):
+        CALLS[name](refusing(404, b""))
+
+
+def test_a_key_that_s3_would_not_delete_is_no_success(refusing: StartRefusing) -> None:
+    denied = b"<DeleteResult><Error><Key>a</Key><Code>AccessDenied</Code></Error></DeleteResult>"
+    with pytest.raises(StoreUnavailable, match="refused to delete gone/a: AccessDenied"):
+        refusing(200, denied).delete(["a"])
 
 
 def _body(store: ObjectStore, key: str) -> bytes | None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from tests.reply_queues import labels_of_reply_queues
 from waypost.clock import ManualClock, SystemClock
 from waypost.errors import GatewayUnavailable, MalformedMessage, QueueUnavailable, RejectedError, SettingsError
 from waypost.gateway.body_limit import BodyLimit
@@ -73,7 +74,8 @@ def way(request: pytest.FixtureRequest) -> Iterator[Way]:
     elif request.param == "queue":
         access, url = request.getfixturevalue("aws_access"), request.getfixturevalue("request_queue_url")
         queue = QueueReplyReceiver(access, url, "gateway", OURS, SystemClock(), long_poll_seconds=1)
-        yield from opened(Way(queue, lambda keyring: QueueReplySender(access, url, keyring)))
+        way = Way(queue, lambda keyring: QueueReplySender(access, url, keyring))
+        yield from opened(way, lambda: queue.reply_to in labels_of_reply_queues(access, url))
     else:
         memory = MemoryReplySender(ReplyResolver("localhost"), OURS)
         yield from opened(Way(MemoryReplyReceiver(memory, "gateway:8090"), lambda keyring: memory_of(memory, keyring)))
@@ -86,10 +88,11 @@ def memory_of(memory: MemoryReplySender, keyring: Keyring) -> MemoryReplySender:
     return MemoryReplySender(ReplyResolver("localhost"), keyring)
 
 
-def opened(way: Way) -> Iterator[Way]:
+def opened(way: Way, is_there: Callable[[], bool] = lambda: True) -> Iterator[Way]:
     way.open()
-    if isinstance(way.receiver, QueueReplyReceiver):
-        assert way.receiver.wait_until_made(30)
+    pause = threading.Event()
+    while not is_there():  # the test's own timeout is the limit
+        pause.wait(0.02)
     yield way
     way.receiver.close()
 

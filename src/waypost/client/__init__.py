@@ -5,11 +5,12 @@ the app's own list, or the last popular answer, where no gateway answers. docs/c
 """
 
 from waypost.client.answers import Recommendation
+from waypost.client.asking import Tags
 from waypost.client.asynchronous import AsyncClient
 from waypost.client.blocking import Client
 from waypost.client.errors import BadSetup, ClientError, InvalidRequest, KeyRefused, Unavailable
 from waypost.client.fallback import Fallback
-from waypost.http_models import Item, RecommendRequest, Tags
+from waypost.http_models import Item, RecommendRequest
 
 __all__ = [
     "AsyncClient",

@@ -10,6 +10,7 @@ from typing import Self
 from waypost.client.answers import Recommendation
 from waypost.client.asking import TagsGiven, to_asked
 from waypost.client.call import Calls
+from waypost.client.errors import closed
 from waypost.client.fallback import Fallback, Fallbacks
 from waypost.client.settling import settle
 from waypost.questions import AppKey
@@ -26,6 +27,7 @@ class AsyncClient:
     ) -> None:
         """`gateways`: one address or several, such as `http://waypost-gateway:8080`. Raises BadSetup."""
         self._calls, self._fallbacks = Calls(gateways, api_key, tls), Fallbacks(fallback)
+        self._closed = False
 
     async def recommend(
         self,
@@ -43,12 +45,15 @@ class AsyncClient:
 
         Raises InvalidRequest, KeyRefused, or Unavailable where nobody answers and there is nothing to fall back to.
         """
+        if self._closed:
+            raise closed()
         asked = to_asked(
             user_id, k, recent_post_ids, exclude_post_ids, tags, query, exclude_seen, deadline_ms
         )  # fmt: skip
         return settle(asked, await self._calls.ask(asked), self._fallbacks)
 
     async def close(self) -> None:
+        self._closed = True
         await self._calls.close()
 
     async def __aenter__(self) -> Self:

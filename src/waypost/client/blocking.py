@@ -18,7 +18,7 @@ from typing import Self
 from waypost.client.answers import Recommendation
 from waypost.client.asking import Asked, TagsGiven, to_asked
 from waypost.client.call import Calls
-from waypost.client.errors import BadSetup
+from waypost.client.errors import closed
 from waypost.client.exchange import Failure, Outcome
 from waypost.client.fallback import Fallback, Fallbacks
 from waypost.client.loop_thread import LoopThread
@@ -94,7 +94,7 @@ class Client:
 
     def _ask(self, own: _Own, asked: Asked) -> Outcome:
         if not self._stop.alive:
-            raise BadSetup("this client is closed", "make another one")
+            raise closed()
         try:
             return own.thread.run(own.calls.ask(asked), asked.deadline_seconds)
         except TimeoutError:  # the loop's thread did not get to it: this machine is that busy

@@ -110,7 +110,7 @@ class Calls:
 
     def _ended(self, tried: _Try, outcome: Outcome, now: float) -> Outcome:
         if isinstance(outcome, Failure) and outcome.elsewhere:
-            self._addresses.failed(tried.address, now)
+            self._addresses.failed(tried.address, tried.began, now)
         else:
             self._addresses.answered(tried.address)
         if isinstance(outcome, Recommendation):
@@ -137,7 +137,7 @@ class Calls:
         for tried in race.running.values():
             self._latencies.add(now - tried.began)
             if tried is race.begun[0]:
-                self._addresses.failed(tried.address, now)
+                self._addresses.failed(tried.address, tried.began, now)
 
 
 def _loop_time() -> float:

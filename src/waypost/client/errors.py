@@ -24,6 +24,10 @@ class BadSetup(ClientError):
     pass
 
 
+def closed() -> BadSetup:
+    return BadSetup("this client is closed", "make another one")
+
+
 class InvalidRequest(ClientError):
     def __init__(self, problems: Sequence[tuple[str, str]]) -> None:
         super().__init__("; ".join(f"{field}: {message}" for field, message in problems), "correct the question")

@@ -44,9 +44,11 @@ class Exchange:
     """The connections of one event loop; they are made anew where it is used on another."""
 
     def __init__(self, api_key: str | None, tls: ssl.SSLContext | None) -> None:
-        """Raises BadSetup for a key that no header can carry."""
-        if api_key is not None and not re.fullmatch("[!-~]+", api_key):
-            raise BadSetup("the api_key is no key: it has spaces or characters outside ASCII", "give it as it was made")
+        """Raises BadSetup for a key that no header can carry, and for what is no TLS context."""
+        if api_key is not None and not (isinstance(api_key, str) and re.fullmatch("[!-~]+", api_key)):
+            raise BadSetup("the api_key is no key: no text, or with spaces, or outside ASCII", "give it as it was made")
+        if tls is not None and not isinstance(tls, ssl.SSLContext):
+            raise BadSetup(f"tls is {type(tls).__name__}, no ssl.SSLContext", "make one by ssl.create_default_context")
         self._headers = {"Content-Type": "application/json", "Accept-Encoding": "identity"}
         if api_key is not None:
             self._headers["Authorization"] = f"Bearer {api_key}"

@@ -19,6 +19,7 @@ from waypost.gateway.body_limit import (
     BodyTooLarge,
     CallerGone,
     NoRoom,
+    authorization_and_length,
     drop_body,
     read_body,
     send_refusal,
@@ -32,10 +33,14 @@ from waypost.gateway.models import (
     parse_body,
     parse_parameters,
 )
+from waypost.gateway.page.app import StatusPage
 from waypost.gateway.quotas import BUSY_RETRY_SECONDS, OverQuota, Quota, Quotas, Tenant
 from waypost.gateway.recommend import Recommendation, Recommender, Refused
+from waypost.gateway.request_lines import GatewayLines
 from waypost.key_types import KeyTypes
 from waypost.limits import MAX_BODY_BYTES, MIN_DEADLINE_MS
+from waypost.logs import begin_request, request_id
+from waypost.logs.requests import silent
 from waypost.metrics import GatewayMetrics
 
 MILLISECONDS = 1_000
@@ -54,16 +59,20 @@ def create_app(
     metrics: GatewayMetrics,
     quotas: Quotas | None = None,
     takes_traffic: Callable[[], bool] = lambda: True,
+    page: StatusPage | None = None,
+    lines: GatewayLines | None = None,
 ) -> ASGIApp:
     """The application of the public port. `takes_traffic`: false from the moment on that this gateway is to stop."""
     quotas = quotas or Quotas(Quota(), time.monotonic)
     quotas.adopt(keys.quotas)
-    door = Door(recommender, keys, quotas, metrics)
+    door = Door(recommender, keys, quotas, metrics, lines or GatewayLines(silent()))
     others = document_app(lambda: recommender.ready and takes_traffic(), lambda: recommender.key_types, keys.asked_for)
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["path"] == RECOMMEND_PATH:
             await door(scope, receive, send)
+        elif page is not None and scope["type"] == "http" and page.takes(scope["path"]):
+            await page(scope, receive, send)
         else:
             await others(scope, receive, send)
 
@@ -71,40 +80,47 @@ def create_app(
 
 
 class Denied(Exception):
-    """401, 403 or 405: an answer, not an accident."""
+    """What is said before the body is read, as 401 and 405: an answer, not an accident."""
 
-    def __init__(self, status: int, detail: str, *headers: tuple[bytes, bytes]) -> None:
+    def __init__(self, status: int, detail: str, *headers: tuple[bytes, bytes], tenant: str | None = None) -> None:
         super().__init__(detail)
-        self.status, self.detail, self.headers = status, detail, headers
+        self.status, self.detail, self.headers, self.tenant = status, detail, headers, tenant
 
 
 class Door:
-    """From a request to its response: key, quota, body, fields, answer, and the metrics of each.
+    """From a request to its response: key, quota, body, fields, answer, and the metrics and log line of each.
 
     Whoever has no key is told so before his body is read. A place among the requests in flight is taken after that, so
     that a slow body holds none.
     """
 
-    def __init__(self, recommender: Recommender, keys: ApiKeys, quotas: Quotas, metrics: GatewayMetrics) -> None:
+    def __init__(
+        self, recommender: Recommender, keys: ApiKeys, quotas: Quotas, metrics: GatewayMetrics, lines: GatewayLines
+    ) -> None:
         self._recommender, self._keys, self._quotas, self._metrics = recommender, keys, quotas, metrics
+        self._lines = lines
         self._room = BodyRoom(MAX_BODIES_BYTES)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         began = time.monotonic()
-        authorization, length = _looked_for(scope["headers"])
+        begin_request()
+        authorization, length = authorization_and_length(scope["headers"])
         try:
             tenant = self._admit(authorization, began)
             parse = await self._parse_of(scope, receive, length)
         except Denied as denied:
-            await self._refuse_unread(denied.status, denied.detail, denied.headers, length, receive, send)
+            await self._refuse_unread(denied, length, receive, send)
         except OverQuota as over:
-            await self._refuse_unread(over.status, over.detail, _retry(over.retry_after_seconds), length, receive, send)
+            retry = _retry(over.retry_after_seconds)
+            await self._refuse_unread(
+                Denied(over.status, over.detail, *retry, tenant=over.tenant), length, receive, send
+            )
         except NoRoom:
             retry = _retry(BUSY_RETRY_SECONDS)
-            await self._refuse_unread(429, "too many bodies are on their way", retry, length, receive, send)
+            await self._refuse_unread(Denied(429, "too many bodies are on their way", *retry), length, receive, send)
         except BodyTooLarge as error:
-            self._metrics.counted("413")
-            await send_refusal(413, str(error), (), receive, send)
+            self._counted(413, str(error))
+            await send_refusal(413, str(error), (_id_header(),), receive, send)
         except CallerGone:
             return
         else:
@@ -117,7 +133,7 @@ class Door:
         if key is None:
             raise Denied(401, "an API key is required", _BEARER)
         if RECOMMEND not in key.scopes:
-            raise Denied(403, "this API key may not ask for recommendations")
+            raise Denied(403, "this API key may not ask for recommendations", tenant=key.tenant)
         tenant = self._quotas.tenant(key.tenant)
         tenant.take(now)
         return tenant
@@ -145,11 +161,15 @@ class Door:
                 found = await self._recommender.recommend(asked.question(), arrived, left)
         except InvalidRequest as invalid:
             self._metrics.counted("422")
+            self._lines.invalid(invalid.body, tenant.name)
             return 422, invalid.body, ()
         except (Refused, OverQuota) as refused:
-            self._metrics.counted(str(refused.status))
+            self._counted(refused.status, refused.detail, tenant.name)
             return refused.status, orjson.dumps({"detail": refused.detail}), _retry(refused.retry_after_seconds)
-        return 200, await self._encoded(found, arrived), ()
+        body = await self._encoded(found, arrived)
+        now = time.monotonic()
+        self._lines.answered(found, tenant.name, now - arrived, left, now)
+        return 200, body, ()
 
     def _parsed(self, parse: _Parse) -> RecommendRequest | RecommendParameters:
         try:
@@ -167,29 +187,20 @@ class Door:
         ended = time.monotonic()
         found.stages["encode"] = ended - began
         self._metrics.counted("200", source)
-        self._metrics.answered(version, source, found.stages, ended - arrived)
+        self._metrics.answered(version, source, found.stages, ended - arrived, found.request_id)
         return body
 
-    async def _refuse_unread(
-        self, status: int, detail: str, headers: Headers, length: int, receive: Receive, send: Send
-    ) -> None:
+    async def _refuse_unread(self, denied: Denied, length: int, receive: Receive, send: Send) -> None:
         """The body is not wanted any more; where it does not end soon, the connection goes with it."""
-        self._metrics.counted(str(status))
+        self._counted(denied.status, denied.detail, denied.tenant)
         if length <= MAX_BODY_BYTES and await drop_body(receive, MAX_BODY_BYTES):
-            await _send(send, status, orjson.dumps({"detail": detail}), headers)
+            await _send(send, denied.status, orjson.dumps({"detail": denied.detail}), denied.headers)
         else:
-            await send_refusal(status, detail, headers, receive, send)
+            await send_refusal(denied.status, denied.detail, (*denied.headers, _id_header()), receive, send)
 
-
-def _looked_for(headers: Headers) -> tuple[bytes | None, int]:
-    """Authorization, and Content-Length in bytes (0 when absent), in one pass."""
-    authorization, length = None, 0
-    for name, value in headers:
-        if name == b"authorization":
-            authorization = value
-        elif name == b"content-length":
-            length = int(value)
-    return authorization, length
+    def _counted(self, status: int, detail: str, tenant: str | None = None) -> None:
+        self._metrics.counted(str(status))
+        self._lines.refused(status, detail, tenant)
 
 
 def _accepts(parse: _Parse, keys: KeyTypes) -> bool:
@@ -214,11 +225,16 @@ def encode_recommendation(found: Recommendation) -> bytes:
     )
 
 
+def _id_header() -> tuple[bytes, bytes]:
+    """Of the request in hand; its log line names the same."""
+    return b"x-request-id", (request_id() or "").encode()
+
+
 def _retry(seconds: int) -> Headers:
     return ((b"retry-after", b"%d" % seconds),)
 
 
 async def _send(send: Send, status: int, body: bytes, headers: Headers) -> None:
-    facts = [_CONTENT_TYPE, (b"content-length", b"%d" % len(body)), *headers]
+    facts = [_CONTENT_TYPE, (b"content-length", b"%d" % len(body)), _id_header(), *headers]
     await send({"type": "http.response.start", "status": status, "headers": facts})
     await send({"type": "http.response.body", "body": body})

@@ -80,12 +80,15 @@ async def _read_rest(receive: Receive, limit: int, room: BodyRoom, first: bytes)
     return b"".join(pieces)
 
 
-def announced_length(headers: Iterable[tuple[bytes, bytes]]) -> int:
-    """Content-Length in bytes; 0 when absent (the HTTP parser has refused one that is no number)."""
+def authorization_and_length(headers: Iterable[tuple[bytes, bytes]]) -> tuple[bytes | None, int]:
+    """Authorization, and Content-Length in bytes: 0 when absent (the parser refused one that is no number)."""
+    authorization, length = None, 0
     for name, value in headers:
-        if name == b"content-length":
-            return int(value)
-    return 0
+        if name == b"authorization":
+            authorization = value
+        elif name == b"content-length":
+            length = int(value)
+    return authorization, length
 
 
 class BodyLimit:
@@ -99,7 +102,8 @@ class BodyLimit:
             await self._app(scope, receive, send)
             return
         try:
-            if announced_length(scope["headers"]) > self._limit:
+            _, length = authorization_and_length(scope["headers"])
+            if length > self._limit:
                 raise BodyTooLarge(self._limit)
             body = await read_body(receive, self._limit, self._room)
         except BodyTooLarge as error:

@@ -35,6 +35,14 @@ _RETRY = {
         "example": 1,
     }
 }
+_ALLOW = {
+    "Allow": {
+        "description": "the methods that this path takes",
+        "required": True,
+        "schema": {"type": "string"},
+        "example": "GET, POST",
+    }
+}
 _CHALLENGE = {
     "WWW-Authenticate": {
         "description": "how to show a key",
@@ -65,6 +73,7 @@ _WRONG_FIELD = {"loc": ["body", "k"], "msg": "Input should be less than or equal
 _WRONG_PARAMETER = {**_WRONG_FIELD, "loc": ["query", "k"]}
 _HEAD: _Responses = {
     400: _refusal("This is no HTTP request", "this is no HTTP request"),
+    405: _refusal("Another method than this path takes", "only GET and POST", _ALLOW),
     408: _refusal("Headers or body did not come in time", "the body did not come within 10 seconds"),
     431: _refusal("Too many headers, or too long ones", "the headers are more than 100 or longer than 32768 bytes"),
 }

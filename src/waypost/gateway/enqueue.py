@@ -96,7 +96,7 @@ class Enqueuer:
                 failed += [one.outgoing for one in unsent]
         except Exception:
             failed = batch
-            logger.exception("messages not sent")
+            logger.exception("messages not sent", extra={"request_ids": [one.message.request_id for one in batch]})
         self._loop.call_soon_threadsafe(self._done, reached, [one.message.request_id for one in failed])
 
     def _done(self, reached: bool | None, failed: Sequence[str]) -> None:

@@ -61,6 +61,11 @@ class PopularFollower:
         return "never" if self._nothing_published else "unknown"
 
     @property
+    def model_version(self) -> int | None:
+        """Of the release whose list is at hand."""
+        return self.popular.version if self.popular is not None else None
+
+    @property
     def key_types(self) -> KeyTypes:
         """Of the app's ids; integers as long as no release says otherwise."""
         return self.popular.keys if self.popular is not None else INTEGER_KEYS

@@ -1,13 +1,13 @@
-"""/metrics on its own port, which no caller reaches."""
+"""/metrics on its own port, which no caller reaches: OpenMetrics with exemplars for who asks for it, else text."""
 
 from __future__ import annotations
 
 import asyncio
 
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry
+from prometheus_client import CollectorRegistry
 from starlette.types import Receive, Scope, Send
 
-from waypost.metrics import exposition
+from waypost.metrics import negotiated
 
 
 class MetricsApp:
@@ -16,7 +16,10 @@ class MetricsApp:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         found = scope["path"] == "/metrics"
-        body = await asyncio.to_thread(exposition, self._registry) if found else b""
-        headers = [(b"content-type", CONTENT_TYPE_LATEST.encode()), (b"content-length", str(len(body)).encode())]
+        accept = b",".join(value for name, value in scope["headers"] if name == b"accept").decode("latin-1")
+        body, content_type = (
+            await asyncio.to_thread(negotiated, self._registry, accept) if found else (b"", "text/plain")
+        )
+        headers = [(b"content-type", content_type.encode()), (b"content-length", b"%d" % len(body))]
         await send({"type": "http.response.start", "status": 200 if found else 404, "headers": headers})
         await send({"type": "http.response.body", "body": body})

@@ -15,9 +15,19 @@ import orjson
 from pydantic import BaseModel, Field, ValidationError
 
 from waypost.gateway.body_shape import TooManyValues, require_plausible
-from waypost.http_models import Models, RecommendParameters, RecommendRequest, RecommendResponse, models_for
+from waypost.gateway.oversized import MAX_PROBLEMS, wrong_fields_of
+from waypost.http_models import (
+    Models,
+    RecommendParameters,
+    RecommendRequest,
+    RecommendResponse,
+    WrongField,
+    models_for,
+    wrong_fields,
+)
 from waypost.key_types import INTEGER_KEYS, KeyTypes
-from waypost.limits import MAX_EXCLUDE, MAX_RECENT, MAX_TAGS
+from waypost.queueing.messages import RecommendMessage, encode
+from waypost.queueing.protocols import MAX_BATCH_BYTES
 
 __all__ = [
     "MAX_PROBLEMS",
@@ -34,12 +44,9 @@ __all__ = [
     "parse_parameters",
 ]
 
-TOO_MANY = (
-    f"More values than a request may have: exclude_post_ids takes {MAX_EXCLUDE}, recent_post_ids {MAX_RECENT}, "
-    f"each list of tags {MAX_TAGS}"
-)
 MAX_SHOWN_NAME = 100  # characters of a field's name in a 422
-MAX_PROBLEMS = 20  # told in one 422: enough to mend a request, however many of its 10,000 ids are wrong
+ENVELOPE_BYTES = 512  # of a message beside its question: request id, times, reply address, signature
+ALWAYS_SENDABLE_BYTES = (MAX_BATCH_BYTES - ENVELOPE_BYTES) // 2  # what SQS wants escaped doubles, and nothing more
 _INTEGER = re.compile(r"-?[0-9]{1,19}")
 _INTEGER_PARAMETERS = frozenset({"k", "deadline_ms"})
 _BOOLEANS = {"true": True, "false": False}
@@ -62,20 +69,32 @@ class Refusal(BaseModel):
 class InvalidRequest(Exception):
     """422 and its body: an answer, not an accident."""
 
-    def __init__(self, problems: Iterable[dict[str, Any]]) -> None:
+    def __init__(self, place: str, problems: Iterable[WrongField]) -> None:
         super().__init__("invalid request")
-        self.body = orjson.dumps({"detail": list(problems)})
+        self.body = orjson.dumps({"detail": [_told(place, problem) for problem in problems]})
 
 
 def parse_body(body: bytes, keys: KeyTypes = INTEGER_KEYS) -> RecommendRequest:
     """Raises InvalidRequest naming each wrong field."""
+    model = models_for(keys).request
     try:
         require_plausible(body)
-        return models_for(keys).request.model_validate_json(body)
+        asked = model.model_validate_json(body)
     except TooManyValues:
-        raise InvalidRequest([{"loc": ["body"], "msg": TOO_MANY, "type": "too_long"}]) from None
+        raise InvalidRequest("body", wrong_fields_of(body, model)) from None
     except ValidationError as error:
-        raise InvalidRequest(_problems(error, "body")) from None
+        raise InvalidRequest("body", wrong_fields(error, MAX_PROBLEMS)) from None
+    if len(body) > ALWAYS_SENDABLE_BYTES:
+        _require_sendable(asked)
+    return asked
+
+
+def _require_sendable(asked: RecommendRequest) -> None:
+    """Raises InvalidRequest for what no message holds: only ids that are long texts can come to that."""
+    message = encode(RecommendMessage(asked.question(), "", 0.0, 0.0, ""))
+    if len(message) > MAX_BATCH_BYTES - ENVELOPE_BYTES:
+        said = f"With the rest of the question longer than a message on the queue, {MAX_BATCH_BYTES} bytes"
+        raise InvalidRequest("body", [WrongField(("exclude_post_ids",), said, "too_long")])
 
 
 def parse_parameters(pairs: Iterable[tuple[str, str]], keys: KeyTypes = INTEGER_KEYS) -> RecommendParameters:
@@ -83,15 +102,13 @@ def parse_parameters(pairs: Iterable[tuple[str, str]], keys: KeyTypes = INTEGER_
     pairs = list(pairs)
     repeated = [name for name, count in Counter(name for name, _ in pairs).items() if count > 1]
     if repeated:
-        raise InvalidRequest(
-            {"loc": ["query", _shown(name)], "msg": "Given more than once", "type": "repeated"} for name in repeated
-        )
+        raise InvalidRequest("query", (WrongField((name,), "Given more than once", "repeated") for name in repeated))
     integers = _INTEGER_PARAMETERS | ({"user_id"} if keys.user == "integer" else set())
     try:
         typed = {name: _typed(name, text, name in integers) for name, text in pairs}
         return models_for(keys).parameters.model_validate(typed)
     except ValidationError as error:
-        raise InvalidRequest(_problems(error, "query")) from None
+        raise InvalidRequest("query", wrong_fields(error, MAX_PROBLEMS)) from None
 
 
 def _typed(name: str, text: str, is_integer: bool) -> int | bool | str:
@@ -102,13 +119,8 @@ def _typed(name: str, text: str, is_integer: bool) -> int | bool | str:
     return text
 
 
-def _problems(error: ValidationError, place: str) -> list[dict[str, Any]]:
-    """Without the input: it may be long, and it is the caller's."""
-    found = error.errors(include_url=False, include_context=False, include_input=False)[:MAX_PROBLEMS]
-    return [
-        {"loc": [place, *map(_shown, problem["loc"])], "msg": problem["msg"], "type": problem["type"]}
-        for problem in found
-    ]
+def _told(place: str, problem: WrongField) -> dict[str, Any]:
+    return {"loc": [place, *map(_shown, problem.loc)], "msg": problem.msg, "type": problem.type}
 
 
 def _shown(part: int | str) -> int | str:

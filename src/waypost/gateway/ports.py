@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import socket
+from contextlib import suppress
 
 from waypost.errors import SettingsError
 
@@ -29,14 +30,15 @@ def bind(host: str, port: int, setting: str) -> socket.socket:
     return bound
 
 
-def bind_preferred(host: str, port: int | None, setting: str) -> socket.socket:
-    """The port that is set, and only that; where none is set, 8080 or else a free one."""
+def bind_preferred(host: str, port: int | None, setting: str, last: int | None = None) -> socket.socket:
+    """The port that is set, and only that; where none is set, the last one, else 8080, else a free one."""
     if port is not None:
         return bind(host, port, setting)
-    try:
-        return bind(host, PREFERRED_PORT, setting)
-    except SettingsError:
-        return bind(host, ANY_FREE_PORT, setting)
+    for preferred in (last, PREFERRED_PORT):
+        with suppress(SettingsError):
+            if preferred is not None:
+                return bind(host, preferred, setting)
+    return bind(host, ANY_FREE_PORT, setting)
 
 
 def url_of(bound: socket.socket) -> str:

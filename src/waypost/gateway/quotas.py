@@ -38,9 +38,9 @@ class OverQuota(Exception):
 
     status = 429
 
-    def __init__(self, detail: str, retry_after_seconds: int) -> None:
+    def __init__(self, tenant: str, detail: str, retry_after_seconds: int) -> None:
         super().__init__(detail)
-        self.detail, self.retry_after_seconds = detail, retry_after_seconds
+        self.tenant, self.detail, self.retry_after_seconds = tenant, detail, retry_after_seconds
 
 
 class TokenBucket:
@@ -61,7 +61,8 @@ class TokenBucket:
 
 
 class Tenant:
-    def __init__(self, quota: Quota, now: float) -> None:
+    def __init__(self, name: str, quota: Quota, now: float) -> None:
+        self.name = name
         self.in_flight = 0
         self._begin(quota, now)
 
@@ -79,13 +80,14 @@ class Tenant:
         """Count one request. Raises OverQuota."""
         if self._bucket is not None and (seconds := self._bucket.take(now)) > 0:
             detail = f"more than {self.quota.requests_per_second:g} requests/s were asked with this tenant's keys"
-            raise OverQuota(detail, math.ceil(seconds))
+            raise OverQuota(self.name, detail, math.ceil(seconds))
 
     @contextmanager
     def place(self) -> Iterator[None]:
         """A place among the requests in flight. Raises OverQuota."""
         if self.quota.concurrency is not None and self.in_flight >= self.quota.concurrency:
-            raise OverQuota(f"{self.quota.concurrency} requests of this tenant are in flight", BUSY_RETRY_SECONDS)
+            detail = f"{self.quota.concurrency} requests of this tenant are in flight"
+            raise OverQuota(self.name, detail, BUSY_RETRY_SECONDS)
         self.in_flight += 1
         try:
             yield
@@ -102,7 +104,7 @@ class Quotas:
     def tenant(self, name: str) -> Tenant:
         found = self._tenants.get(name)
         if found is None:
-            found = self._tenants[name] = Tenant(self._default, self._monotonic())
+            found = self._tenants[name] = Tenant(name, self._default, self._monotonic())
         return found
 
     def adopt(self, quotas: Mapping[str, Quota]) -> None:

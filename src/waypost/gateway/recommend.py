@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 from dataclasses import dataclass, field
 
 from waypost.clock import Clock
@@ -19,6 +18,8 @@ from waypost.gateway.follower import PopularFollower
 from waypost.gateway.pending import Cause, Pending, Waiting
 from waypost.gateway.reserve import Reserve
 from waypost.key_types import KeyTypes
+from waypost.logs import begin_request
+from waypost.logs import request_id as current_request
 from waypost.metrics import GatewayMetrics
 from waypost.questions import Answer, AppKey, Question
 from waypost.queueing.messages import RecommendMessage
@@ -43,6 +44,7 @@ class Recommendation:
     answer: Answer
     degraded: bool
     stages: dict[str, float] = field(default_factory=dict)  # seconds
+    cause: Cause | None = None  # of its being degraded
 
 
 class Recommender:
@@ -101,9 +103,9 @@ class Recommender:
             await asyncio.sleep(seconds)
 
     async def _recommend(self, question: Question, arrived: float, deadline_seconds: float) -> Recommendation:
-        request_id = os.urandom(16).hex()
+        request_id = current_request() or begin_request()
         due = arrived + deadline_seconds - self._reserve.seconds(deadline_seconds)  # then the wait ends
-        await self.pause("validate", self._current_version())
+        await self.pause("validate", self._follower.model_version)
         asked = self._clock.monotonic()
         waiting = self._pending.open(request_id, question.user_id)
         outcome = await self._ask(request_id, question, waiting, due)
@@ -116,12 +118,12 @@ class Recommender:
         popular = self._popular(question)
         if outcome == "timeout":
             self._reserve.was_late(self._clock.monotonic() - due)
-        return Recommendation(request_id, question.user_id, popular, True, stages)
+        return Recommendation(request_id, question.user_id, popular, True, stages, outcome)
 
     async def _ask(self, request_id: str, question: Question, waiting: Waiting, due: float) -> Answer | Cause:
         """What came of it until `due`, monotonic seconds; never raises."""
         try:
-            await self.pause("enqueue", self._current_version())
+            await self.pause("enqueue", self._follower.model_version)
             remaining = due - self._clock.monotonic()
             if not self._breaker.admits(self._clock.monotonic(), remaining):
                 self._pending.fail(request_id, "breaker")
@@ -143,7 +145,3 @@ class Recommender:
         if popular is None:
             raise Refused(503, "neither the model nor a popularity list can answer yet", BUSY_RETRY_SECONDS)
         return Answer(None, "popular", popular.items(question))
-
-    def _current_version(self) -> int | None:
-        popular = self._follower.popular
-        return popular.version if popular else None

@@ -12,13 +12,14 @@ import logging
 import signal
 import socket
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
 import uvloop
 
-from waypost.announcing import announced
+from waypost.announcing import announced, port_left
 from waypost.clock import Clock, SystemClock
 from waypost.errors import SettingsError
 from waypost.faults import Fault, parse_fault
@@ -30,15 +31,21 @@ from waypost.gateway.follower import PopularFollower
 from waypost.gateway.inbox import Inbox
 from waypost.gateway.keys import ApiKeys
 from waypost.gateway.metrics_app import MetricsApp
+from waypost.gateway.page.app import StatusPage
+from waypost.gateway.page.opening import open_page
 from waypost.gateway.pending import Pending
 from waypost.gateway.ports import bind, bind_preferred, is_loopback, port_of, url_of
 from waypost.gateway.quotas import Quota, Quotas
 from waypost.gateway.reception import Patience
 from waypost.gateway.recommend import Recommender
 from waypost.gateway.reply_door import ReplyDoor
+from waypost.gateway.request_lines import GatewayLines
 from waypost.gateway.reserve import Reserve
 from waypost.gateway.servers import Servers
 from waypost.gateway.watching import watch
+from waypost.logs import serving
+from waypost.logs.requests import RequestLog, open_request_log, silent
+from waypost.logs.setup import tell_loop_accidents, tell_release
 from waypost.memory import spare_what_stays
 from waypost.metrics import GatewayMetrics
 from waypost.objects.protocols import ObjectStore
@@ -72,6 +79,8 @@ class Outside:
     trusted: TrustedKeys
     reply_queue: ReplyReceiver | None = None  # else workers reply to this pod's own door
     keys_files: Mapping[str, Path] = field(default_factory=dict)  # whose age is watched
+    log: RequestLog = field(default_factory=silent)
+    neighbours: Path | None = None  # the folder where the local stack's processes say where they listen
 
 
 @dataclass(frozen=True)
@@ -85,12 +94,14 @@ def run(settings: GatewaySettings, shared: SharedSettings, parts: Parts) -> int:
     """Serve until SIGTERM or SIGINT; the exit code. Raises SettingsError before anything is served."""
     keys = ApiKeys(settings.api_keys_file)
     require_loopback(settings, keys)
-    outside = connect(settings, parts)
-    settings = settings.model_copy(update={"kept_popular": settings.kept_popular or shared.local_dir / KEPT_POPULAR})
-    sockets = bind_all(settings)
     found_at = shared.local_dir / "run" / "gateway.json" if parts.embedded else None
+    outside = replace(connect(settings, parts), neighbours=found_at.parent if found_at else None)
+    settings = settings.model_copy(update={"kept_popular": settings.kept_popular or shared.local_dir / KEPT_POPULAR})
+    sockets = bind_all(settings, port_left(found_at))
     spare_what_stays()
-    with asyncio.Runner(loop_factory=loop_factory()) as runner:
+    with serving("gateway") as writer, asyncio.Runner(loop_factory=loop_factory()) as runner:
+        log = open_request_log(writer, outside.keyring.derive, settings.log_sample, settings.log_quiet_seconds)
+        outside = replace(outside, log=log)
         runner.run(serve_until_signal(settings, outside, sockets, keys, parse_fault(shared.faults), found_at))
     return 0
 
@@ -124,9 +135,9 @@ def keys_files(settings: GatewaySettings, message_keys: Path) -> dict[str, Path]
     return {"message": message_keys, **({"api": settings.api_keys_file} if settings.api_keys_file else {})}
 
 
-def bind_all(settings: GatewaySettings) -> Sockets:
+def bind_all(settings: GatewaySettings, last_port: int | None = None) -> Sockets:
     return Sockets(
-        public=bind_preferred(settings.host, settings.port, "WAYPOST_GATEWAY_PORT"),
+        public=bind_preferred(settings.host, settings.port, "WAYPOST_GATEWAY_PORT", last_port),
         replies=bind(settings.reply_host, settings.reply_port, "WAYPOST_GATEWAY_REPLY_PORT"),
         metrics=bind(settings.host, settings.metrics_port, "WAYPOST_GATEWAY_METRICS_PORT"),
     )
@@ -150,18 +161,23 @@ async def serve(
     settings: GatewaySettings, outside: Outside, sockets: Sockets, keys: ApiKeys, fault: Fault, stop: asyncio.Event
 ) -> None:
     """Answer until `stop` is set; then not ready, what is in flight finished, and down."""
-    works = assemble(settings, outside, sockets, fault)
+    works, lines = assemble(settings, outside, sockets, fault), GatewayLines(outside.log)
+    tell_release(lambda: works.follower.model_version)
+    tell_loop_accidents(asyncio.get_running_loop())
     quotas = Quotas(default_quota(settings), works.clock.monotonic)
     works.metrics.ready.set_function(lambda: float(works.recommender.ready and not stop.is_set()))
-    app = create_app(works.recommender, keys, works.metrics, quotas, takes_traffic=lambda: not stop.is_set())
+    page = page_of(settings, outside, works, keys)
+    app = create_app(works.recommender, keys, works.metrics, quotas, lambda: not stop.is_set(), page, lines)
     chores = [
         asyncio.create_task(works.follower.follow(settings.pointer_seconds)),
         asyncio.create_task(works.reserve.watch()),
         asyncio.create_task(_reload_keys(keys, quotas)),
         asyncio.create_task(watch(outside.queue, outside.keys_files, works.metrics)),
     ]
+    if page is not None:
+        chores.append(asyncio.create_task(page.watch()))
     servers = Servers(settings.connections, Patience(settings.head_seconds, settings.body_seconds))
-    public = await servers.start(app, sockets.public, lambda status: works.metrics.counted(str(status)))
+    public = await servers.start(app, sockets.public, partial(_count_cut, works.metrics, lines))
     await _open_for_replies(servers, outside, sockets, works)
     await servers.start(MetricsApp(works.metrics.registry), sockets.metrics)
     logger.info("gateway serves", extra={"url": url_of(sockets.public), "metrics_url": url_of(sockets.metrics)})
@@ -209,6 +225,14 @@ def assemble(settings: GatewaySettings, outside: Outside, sockets: Sockets, faul
     return Works(clock, metrics, pending, reserve, enqueuer, follower, inbox, recommender)
 
 
+def page_of(settings: GatewaySettings, outside: Outside, works: Works, keys: ApiKeys) -> StatusPage | None:
+    """The page for people, where it is switched on."""
+    if settings.status_page == "off":
+        return None
+    registry, recommender = works.metrics.registry, works.recommender
+    return open_page(registry, outside.store, keys, lambda: recommender.key_types, works.clock, outside.neighbours)
+
+
 async def _open_for_replies(servers: Servers, outside: Outside, sockets: Sockets, works: Works) -> None:
     """The door for workers, or the queue in its place."""
     if outside.reply_queue:
@@ -217,6 +241,12 @@ async def _open_for_replies(servers: Servers, outside: Outside, sockets: Sockets
     else:
         replies = BodyLimit(ReplyDoor(works.inbox, outside.keyring), MAX_REPLY_BODY_BYTES)
         await servers.start(replies, sockets.replies)
+
+
+def _count_cut(metrics: GatewayMetrics, lines: GatewayLines, status: int) -> None:
+    """A connection was refused without a whole request."""
+    metrics.counted(str(status))
+    lines.cut(status)
 
 
 def default_quota(settings: GatewaySettings) -> Quota:

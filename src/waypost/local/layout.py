@@ -82,6 +82,11 @@ class Layout:
         """Where the gateway and the worker write the address they listen on."""
         return self.root / "run" / f"{part}.json"
 
+    @property
+    def reasons(self) -> Path:
+        """Where `waypost local run` writes how the status page may ask it for histories and reasons."""
+        return self.root / "run" / "reasons.json"
+
     def create(self) -> None:
         """Make the folders. A folder that held something before keeps its mode; ours are private."""
         ours = not self.root.exists() or not any(self.root.iterdir())

@@ -24,9 +24,10 @@ from waypost.errors import LocalStackError, NoRelease
 from waypost.graph.loading import load_directory
 from waypost.graph.postgres import SessionLimits, open_snapshot
 from waypost.local.layout import Layout
+from waypost.local.reasons_reading import ReasonsReader
+from waypost.local.reasons_server import reasons_told
 from waypost.local.serving import read_published
 from waypost.local.stack import down, read_died, up, up_serving
-from waypost.local.status import read_status
 from waypost.local.world import write_world
 from waypost.logs import stage
 from waypost.objects.protocols import ObjectStore
@@ -72,17 +73,6 @@ def start(environ: Mapping[str, str]) -> Parts:
     return resolve_parts(shared, ALL_PARTS, stack, environ.get("AWS_REGION"))
 
 
-def print_status(local_dir: Path, *, as_json: bool) -> int:
-    """Print every part's state; 0 when all are up, else 1."""
-    status = read_status(local_dir)
-    if as_json:
-        print(json.dumps(status))  # noqa: T201
-    else:
-        for name, part in status["parts"].items():
-            print(f"{name:9} {part['state']:10} pid {part['pid'] or '-':<8} {part['url'] or ''}")  # noqa: T201
-    return 0 if all(part["state"] == "up" for part in status["parts"].values()) else 1
-
-
 def run(environ: Mapping[str, str], night: Callable[[], object], *, once: bool, load: Path | None) -> int:
     """Up, data, night, first answer; then watch until a signal, or stop at once with `once`. Always goes down again."""
     shared, settings = read_shared(environ), read_settings(LocalSettings, environ)
@@ -96,7 +86,8 @@ def run(environ: Mapping[str, str], night: Callable[[], object], *, once: bool, 
         url, answer = _first_answer(shared, store, trusted_keys(parts))
         print(f"ready {url}\n{json.dumps(answer)}", flush=True)  # noqa: T201
         if not once:
-            _watch(shared, environ, stopping)
+            with reasons_told(ReasonsReader(store, trusted_keys(parts)).served, Layout.of(shared.local_dir).reasons):
+                _watch(shared, environ, stopping)
         return 0
     finally:
         for number in (signal.SIGTERM, signal.SIGINT):  # a second one must not leave processes behind

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import boto3
 from botocore.config import Config
@@ -18,9 +18,7 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 DELETE_BATCH = 1_000  # DeleteObjects takes at most so many keys
-_MISSING = {"NoSuchKey", "404"}
-# 412: somebody else's object is there. 409: two conditional writes met; the loser must read again, so it lost too.
-_LOST_RACE = {"PreconditionFailed", "ConditionalRequestConflict", "412", "409"}
+_NOT_FOUND = "404"  # all that is said where an answer has no body
 
 
 def s3_client(access: AwsAccess, *, read_timeout_seconds: float = 30, attempts: int = 3) -> S3Client:
@@ -56,7 +54,7 @@ class S3ObjectStore:
 
     def get(self, key: str) -> StoredObject | None:
         try:
-            with self._reachable("read", key):
+            with self._reachable("read", key, _MissingObject):
                 answer = self._client.get_object(Bucket=self._bucket, Key=key)
                 return StoredObject(answer["Body"].read(), answer["ETag"])
         except _MissingObject:
@@ -64,7 +62,7 @@ class S3ObjectStore:
 
     def put_new(self, key: str, body: bytes) -> bool:
         try:
-            with self._reachable("write", key):
+            with self._reachable("write", key, _LostRaceError):
                 self._client.put_object(Bucket=self._bucket, Key=key, Body=body, IfNoneMatch="*")
         except _LostRaceError:
             return False
@@ -72,7 +70,7 @@ class S3ObjectStore:
 
     def put_if(self, key: str, body: bytes, etag: str) -> bool:
         try:
-            with self._reachable("write", key):
+            with self._reachable("write", key, _LostRaceError, _MissingObject):
                 self._client.put_object(Bucket=self._bucket, Key=key, Body=body, IfMatch=etag)
         except (_LostRaceError, _MissingObject):
             return False
@@ -90,24 +88,24 @@ class S3ObjectStore:
         keys = list(keys)
         for start in range(0, len(keys), DELETE_BATCH):
             with self._reachable("delete", keys[start]):
-                self._client.delete_objects(
+                answer = self._client.delete_objects(
                     Bucket=self._bucket,
                     Delete={"Objects": [{"Key": key} for key in keys[start : start + DELETE_BATCH]], "Quiet": True},
                 )
+            for refused in answer.get("Errors", []):  # 200, and yet
+                raise self._refused("delete", refused.get("Key", "?"), refused.get("Code", "?"))
 
     @contextmanager
-    def _reachable(self, action: str, key: str) -> Iterator[None]:
+    def _reachable(self, action: str, key: str, *answers: type[_Answer]) -> Iterator[None]:
+        """Raises those of `_Answer` that the caller expects; every other refusal is StoreUnavailable."""
         try:
             yield
         except ClientError as error:
             code = str(error.response.get("Error", {}).get("Code", ""))
-            if code in _MISSING:
-                raise _MissingObject from None
-            if code in _LOST_RACE:
-                raise _LostRaceError from None
-            raise StoreUnavailable(
-                f"S3 refused to {action} {self._bucket}/{key}: {code}", "check WAYPOST_BUCKET, the role and the region"
-            ) from error
+            for expected in answers:
+                if code in expected.codes:
+                    raise expected from None
+            raise self._refused(action, key, code) from error
         except ParamValidationError as error:
             raise SettingsError(f"WAYPOST_BUCKET={self._bucket!r} is no bucket name", "correct it") from error
         except (BotoCoreError, OSError) as error:  # OSError: a body that stops half-way
@@ -116,10 +114,24 @@ class S3ObjectStore:
                 "check AWS_ENDPOINT_URL and the network",
             ) from error
 
+    def _refused(self, action: str, key: str, code: str) -> StoreUnavailable:
+        what = "404, as for a bucket that is not there" if code == _NOT_FOUND else code
+        return StoreUnavailable(
+            f"S3 refused to {action} {self._bucket}/{key}: {what}", "check WAYPOST_BUCKET, the role and the region"
+        )
 
-class _MissingObject(Exception):
-    pass
+
+class _Answer(Exception):
+    """No accident, where the caller says that he expects it."""
+
+    codes: ClassVar[Collection[str]] = ()
 
 
-class _LostRaceError(Exception):
-    pass
+class _MissingObject(_Answer):
+    codes = ("NoSuchKey", _NOT_FOUND)
+
+
+class _LostRaceError(_Answer):
+    """412: somebody else's object is there. 409: two conditional writes met; the loser must read again, so it lost."""
+
+    codes = ("PreconditionFailed", "ConditionalRequestConflict", "412", "409")

@@ -98,7 +98,10 @@ class QueueReplySender:
 
 
 class QueueReplyReceiver:
-    """The gateway's end: its own queue, the threads that poll it, and the one that keeps and sweeps."""
+    """The gateway's end: its own queue, the threads that poll it, and the one that keeps and sweeps.
+
+    A gateway serves without its queue, as long as that cannot be made: its answers are degraded.
+    """
 
     def __init__(
         self,
@@ -137,10 +140,6 @@ class QueueReplyReceiver:
         except QueueUnavailable as error:
             logger.warning("the reply queue was left for a sweep", extra={"cause": str(error)})
         self._calls.close()
-
-    def wait_until_made(self, seconds: float) -> bool:
-        """Whether the queue is there, after so long at most. A gateway serves without it: its answers are degraded."""
-        return self._made.wait(seconds)
 
     def beat(self) -> None:
         """Have the queue there, with a heartbeat of now. Raises QueueUnavailable."""

@@ -36,14 +36,26 @@ def add_to(verbs: Verbs) -> None:
         "Start the embedded stack in the background.",
         """
         Loopback only, free ports, data in $WAYPOST_LOCAL_DIR (default .waypost). Started again, it uses the same
-        data; what a killed run left behind is cleaned up. A part whose switch is set is not started.
+        data; what a killed run left behind is cleaned up. A part whose switch is set is not started. What runs stays,
+        but for a gateway or a worker whose own settings changed; a gateway that is started again keeps its port.
         """,
         LocalSettings,
     )
     up.set_defaults(verb="local up")
     down = a_parser(kinds, "down", "Stop the embedded stack; its data stays.", "")
     down.set_defaults(verb="local down")
-    status = a_parser(kinds, "status", "Say which parts are up, and where; exits 1 unless all are.", "")
+    status = a_parser(
+        kinds,
+        "status",
+        "Say which parts are up, and where.",
+        """
+        up: it answers as it should. waiting: the gateway or the worker lives and has no release to serve yet.
+        starting, then unhealthy: it runs and does not answer. down: it does not run.
+
+        Exits 0 when all parts are up, and before the first release when all are up or waiting for it, so that
+        `waypost local up && waypost local status && …` goes on to the first night; else 1.
+        """,
+    )
     status.add_argument("--json", action="store_true", help="one JSON object instead of a table")
     status.set_defaults(verb="local status")
     run = a_parser(
@@ -94,9 +106,9 @@ def _local_down(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
 
 
 def _local_status(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
-    from waypost.local.run import print_status
+    from waypost.local.telling import tell_status
 
-    return print_status(read_shared(environ).local_dir, as_json=options.json)
+    return tell_status(read_shared(environ), environ.get("AWS_REGION"), as_json=options.json)
 
 
 def _local_run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:

@@ -42,15 +42,20 @@ def _add_key_to(verbs: Verbs) -> None:
         A first key, and the gateway that asks for it:
           export WAYPOST_GATEWAY_API_KEYS_FILE=keys.json
           waypost gateway key --id app > app.key
-          waypost gateway &
+          waypost local up                                the embedded gateway starts anew, on the port it had
           curl -H "Authorization: Bearer $(cat app.key)" 'http://127.0.0.1:8080/recommend?user_id=42'
 
         A rotation, without a restart and without a refused request:
           waypost gateway key --id app-2 --tenant app     both keys count within a second, with one quota
           give the new key to every caller, then take the entry "app" out of the file
 
-        The file holds hashes only: a key that is lost is made anew. In Kubernetes make the file here and put it into
-        the Secret of keys.apiKeys.existingSecret as api-keys.json; the running pods read it again by themselves.
+        A quota is the tenant's, whatever key he shows, and each gateway process counts for itself: with three of
+        them he may ask three times as much.
+
+        The file holds hashes only: a key that is lost is made anew. A gateway older than the `waypost` that wrote the
+        file keeps the keys it has, where it finds fields that it does not know: update gateways first. In Kubernetes
+        make the file here and put it into the Secret of keys.apiKeys.existingSecret as api-keys.json; the running
+        pods read it again by themselves.
         """,
     )
     key.add_argument("--id", required=True, metavar="NAME", help="what the file calls it; never shown to callers")
