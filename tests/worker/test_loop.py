@@ -199,6 +199,19 @@ class TestAnswering:
         assert whole == pytest.approx(stages)
         assert whole >= 3 * (0.25 + 0.03 + 0.05 + 0.07)
 
+    def test_the_age_of_every_delivery_is_told_whatever_becomes_of_it(self) -> None:
+        worker = a_worker(receivers=1)
+        worker.queue.send([a_message(user_id=1, seconds=1), a_message(user_id=2, seconds=9), signed(b"not JSON")])
+        worker.queue.send([a_message(user_id=2, seconds=9)])
+        worker.clock.sleep(5)
+        worker.run_until(lambda: worker.is_drained)
+        for outcome in ("expired", "answered", "rejected", "duplicate"):
+            labels = {"outcome": outcome, "version": "0.1.0"}
+            assert worker.metric("waypost_worker_delivery_age_seconds_count", **labels) == 1, outcome
+            assert worker.metric("waypost_worker_delivery_age_seconds_sum", **labels) == pytest.approx(5), outcome
+        waited = {"stage": "queue_wait", "model_version": "7", "version": "0.1.0"}
+        assert worker.metric("waypost_worker_stage_seconds_count", **waited) == 1, "stages are of answers only"
+
     def test_the_delete_comes_after_the_reply(self) -> None:
         worker = a_worker(
             wrap=lambda sender: LookingSender(sender, lambda: seen.append(worker.queue.depth().in_flight))
@@ -499,13 +512,13 @@ class TestGoingBack:
             begun.wait()
             eventually(lambda: worker.queue.depth().in_flight > 10)
             worker.loop.stop()
-            eventually(lambda: worker.queue.depth().in_flight == 1)  # at once, not after what was begun
+            eventually(lambda: worker.queue.depth().in_flight == 1)  # soon, not after what was begun
             go_on.set()
         assert len(worker.replies) == 1  # what was begun is answered
         depth = worker.queue.depth()
         assert (depth.visible, depth.in_flight) == (29, 0)
 
-    def test_stop_gives_back_what_a_long_poll_still_brings(self) -> None:
+    def test_what_a_long_poll_still_brings_after_stop_is_answered(self) -> None:
         queue = SlowQueue(ManualClock())
         worker = a_worker(queue=queue, receivers=1)
         queue.send([a_message()])
@@ -513,7 +526,25 @@ class TestGoingBack:
             queue.polling.wait()
             worker.loop.stop()
             queue.arrives.set()
-        assert (queue.depth().visible, worker.replies) == (1, [])
+        assert worker.is_drained
+        assert worker.answered_users == [42]
+
+    @pytest.mark.parametrize("error", [TritonUnavailable("connection refused"), ValueError("an accident")])
+    def test_a_stopping_worker_spends_one_of_three_receives_on_what_it_cannot_answer(self, error: Exception) -> None:
+        def trouble(questions: Sequence[Question]) -> None:
+            raise error
+
+        queue = PollingQueue(ManualClock(), polls=6)
+        worker = a_worker(queue=queue, answerer=RecordingAnswerer(trouble=trouble), receivers=6)
+        with running(worker.loop):
+            eventually(lambda: queue.polling == 6)
+            worker.loop.stop()
+            queue.send([a_message(seconds=5)])  # to one poll; given back at once it would come to the next
+            eventually(lambda: len(worker.answerer.calls) == 1)
+            queue.go_on.set()
+        assert queue.depth().visible == 1
+        (again,) = queue.receive(10, 0)
+        assert again.receive_count == 2
 
 
 @dataclass
@@ -541,6 +572,23 @@ class SlowQueue(MemoryQueue):
         self.polling.set()
         self.arrives.wait()
         return super().receive(most, 0)
+
+
+class PollingQueue(MemoryQueue):
+    """Its first polls wait as long as nothing comes and they are not let go on."""
+
+    def __init__(self, clock: ManualClock, polls: int) -> None:
+        super().__init__(clock)
+        self.polls, self.polling, self.go_on = polls, 0, threading.Event()
+
+    def receive(self, most: int, wait_seconds: float) -> list[Delivery]:
+        with self._changed:
+            self.polling += 1
+            waits = self.polling <= self.polls
+        while True:
+            over = not waits or self.go_on.wait(0.002)
+            if (found := super().receive(most, 0)) or over:
+                return found
 
 
 class TestPausing:

@@ -104,9 +104,20 @@ def test_while_a_call_is_under_way_the_next_waits_until_it_is_full() -> None:
         pool.answered()
 
 
-def test_closed_it_takes_and_gives_nothing_but_its_leftovers() -> None:
+def test_closed_it_still_takes_what_polls_bring_and_gives_it_to_be_answered() -> None:
     pool = a_pool(a_request("a"))
     pool.close()
+    assert pool.put([a_request("b")])
+    assert pool.wait(1)
+    assert ids(pool.take(2, 0, 0)[0]) == ["a", "b"]
+    pool.wait_until_empty(60)
+
+
+def test_ended_it_takes_and_gives_nothing_but_its_leftovers() -> None:
+    pool = a_pool(a_request("a"))
+    pool.wait_until_empty(0.001)
+    pool.end()
+    assert pool.closed
     assert not pool.put([a_request("b")])
     assert pool.take(1, 0, 0) == ([], [])
     assert not pool.wait(1)

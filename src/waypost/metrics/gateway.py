@@ -21,7 +21,7 @@ _SOURCES = ("graphsage", "popular")
 class GatewayMetrics(ProcessMetrics):
     requests = counter(
         "waypost_gateway_requests_total", "Requests to /recommend by status.", "code", "source",
-        zeros=[("200", source) for source in _SOURCES],
+        zeros=[("200", source) for source in _SOURCES] + [(code, "none") for code in ("429", "503")],
     )  # fmt: skip
     degraded = counter(
         "waypost_gateway_degraded_total", "Answers that the model should have ranked.", "cause",
@@ -50,6 +50,11 @@ class GatewayMetrics(ProcessMetrics):
         "waypost_gateway_queue_messages",
         "The request queue by the queue's own approximate count: visible, in_flight.",
         "state",
+    )
+    dead_letters = gauge(
+        "waypost_gateway_dead_letter_messages",
+        "Messages in the dead-letter queue by its own approximate count; NaN where it is not known.",
+        first=math.nan,
     )
     key_changed = gauge(
         "waypost_gateway_key_timestamp_seconds",

@@ -123,3 +123,36 @@ class ByModelVersion:
         for version, series in self._versions.copy().items():
             for value, buckets in series.copy().items():
                 yield (value, version_label(version)), *buckets.cumulative()
+
+
+class ByOutcome:
+    """One name's series by an outcome and the code's version; those of all outcomes are there from the start.
+
+    Observed by whoever holds `lock`, which a scrape takes too.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        what: str,
+        outcomes: Sequence[str],
+        registry: CollectorRegistry,
+        lock: AbstractContextManager[object],
+    ) -> None:
+        self._name, self._what, self._lock = name, what, lock
+        self._series = {outcome: Buckets() for outcome in outcomes}
+        registry.register(self)
+
+    def __getitem__(self, outcome: str) -> Buckets:
+        return self._series[outcome]
+
+    def describe(self) -> list[HistogramMetricFamily]:
+        return [HistogramMetricFamily(self._name, self._what, labels=("outcome", "version"))]
+
+    def collect(self) -> list[HistogramMetricFamily]:
+        (family,) = self.describe()
+        with self._lock:
+            found = [(outcome, *series.cumulative()) for outcome, series in self._series.items()]
+        for outcome, buckets, total in found:
+            family.add_metric([outcome, __version__], buckets, total)
+        return [family]

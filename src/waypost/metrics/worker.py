@@ -1,20 +1,23 @@
 """What the worker exposes. Stages: queue_wait, decode, lookup, tokenize, infer, encode, reply; every second from the
-queue's taking a request to its delivered reply belongs to one of them. Finishers observe a batch at a time, each under
-one lock for all of it."""
+queue's taking a request to its delivered reply belongs to one of them. They are those of answers only; how old messages
+are, also those that were too old to be answered, is told by `delivery_age`. Finishers observe a batch at a time, each
+under one lock for all of it."""
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import repeat
 
 from waypost.metrics.declaring import ProcessMetrics, counter, gauge, histogram
-from waypost.metrics.histogram import SECONDS_BUCKETS, ByModelVersion
+from waypost.metrics.histogram import SECONDS_BUCKETS, ByModelVersion, ByOutcome
 
 LOAD_BUCKETS = (*SECONDS_BUCKETS, 30.0, 60.0)  # loading may take WAYPOST_WORKER_LOAD_TIMEOUT_SECONDS
 BATCH_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256)  # requests; WAYPOST_WORKER_BATCH is at most 256
 SOURCES = ("graphsage", "popular")
+OUTCOMES = ("answered", "expired", "rejected", "failed", "released", "duplicate")  # of a delivery
 
 
 @dataclass(slots=True)
@@ -33,7 +36,7 @@ class WorkerMetrics(ProcessMetrics):
         "waypost_worker_messages_total",
         "Deliveries by outcome: answered, expired, rejected, failed, released, duplicate.",
         "outcome",
-        zeros=["answered", "expired", "rejected", "failed", "released", "duplicate"],
+        zeros=OUTCOMES,
     )
     dead_letters = counter("waypost_worker_dead_letters_total", "Messages sent to the dead-letter queue.")
     extensions = counter(
@@ -98,6 +101,13 @@ class WorkerMetrics(ProcessMetrics):
             self.registry,
             self._lock,
         )
+        self._age = ByOutcome(
+            "waypost_worker_delivery_age_seconds",
+            "From the queue's taking a message to a worker's beginning to answer it, or to its leaving unanswered.",
+            OUTCOMES,
+            self.registry,
+            self._lock,
+        )
 
     def answered_so_far(self) -> float:
         """Since this process began."""
@@ -118,6 +128,18 @@ class WorkerMetrics(ProcessMetrics):
             series["queue_wait"].observe_each(answers.queue_wait, ids, at)
             series["decode"].observe_each(answers.decode, ids, at)
             self._request.of(model_version)[answers.source].observe_each(answers.whole, ids, at)
+            self._age["answered"].observe_each(answers.queue_wait, ids, at)
+
+    def left(self, outcome: str, ages: Sequence[float], request_ids: Sequence[str] = ()) -> None:
+        """Deliveries that were not answered, so many seconds after the queue had taken them. `request_ids`: of each,
+        where they can be believed."""
+        self.messages.labels(outcome).inc(len(ages))
+        if not self.observed:
+            return
+        at, series = time.monotonic(), self._age[outcome]
+        with self._lock:
+            for age, request_id in zip(ages, request_ids or repeat(""), strict=False):
+                series.observe(age, request_id, at)
 
     def serves_release(self, model_version: int, posts: int = 0, scores: Mapping[str, float] | None = None) -> None:
         """This release answers from now on: so many posts, and the figures of its night."""

@@ -1,7 +1,9 @@
 """Intake: receivers long-poll the queue, verify and read what comes and put it into the pool, each in its own thread.
 
 So the next messages are read while Triton infers. All of them wait for a message that comes alone; under load those
-that brought little rest for a moment, since few full receives cost less than many small ones."""
+that brought little rest for a moment, since few full receives cost less than many small ones. A long poll cannot be
+taken back: what it brings while the worker stops is answered like the rest, for given back it would come to the next
+of our own polls, and after three of them be a dead letter that nobody had looked at."""
 
 from __future__ import annotations
 
@@ -84,12 +86,10 @@ class Intake:
         except QueueUnavailable as error:
             self._note_queue_down(error)
             return 0
-        if not deliveries:
-            self._stale = False
-        elif self._pool.closed:
-            self._settlement.give_back_unread(deliveries)
-        else:
+        if deliveries:
             self._take_in(deliveries)
+        else:
+            self._stale = False
         return len(deliveries)
 
     def _take_in(self, deliveries: list[Delivery]) -> None:
@@ -108,10 +108,11 @@ class Intake:
             try:
                 read.append(self._read(delivery, now))
             except RejectedError as error:
-                self._settlement.refused(delivery, error)
+                self._settlement.refused(delivery, error, self._lateness.in_queue(delivery, now))
             except Exception:  # whatever is wrong with a message, it may not end the receiver
                 logger.exception("a message could not be read")
-                self._settlement.refused(delivery, MalformedMessage("the message cannot be read"))
+                unreadable = MalformedMessage("the message cannot be read")
+                self._settlement.refused(delivery, unreadable, self._lateness.in_queue(delivery, now))
         ready = self._clock.monotonic()
         for request in read:
             request.ready = ready

@@ -3,8 +3,8 @@
 Receivers (`intake.py`) verify and read what they get and put it into the pool. Two threads answer: each takes all that
 waits and asks the model by one call; while one call is under way the next waits until it is full. What is too late is
 dropped when it is taken and looked at again right before the call. Finishers (`finish.py`) reply and then have it
-deleted. Delete comes last: whatever dies on the way, the message comes again. Stop is one method; what was received and
-not begun goes back on the queue at once, what was begun is answered."""
+deleted. Delete comes last: whatever dies on the way, the message comes again. Stop is one method; long polls under way
+end, what they bring is answered, and what was not begun by then goes back on the queue."""
 
 from __future__ import annotations
 
@@ -41,6 +41,7 @@ LONG_POLL_SECONDS = 2  # SQS allows 20; a stop waits for the polls under way, an
 VISIBILITY_SECONDS = 30  # SQS' default, and what the embedded queue has
 TRITON_DOWN_SECONDS = 1  # before the next batch is tried
 LOOK_AGAIN_SECONDS = 0.02  # while the throttle is shut, before the pool is searched for what became too late
+LAST_SECONDS = 0.25  # after the last receive, for what it brought: a call of the model or two
 NEWS_SHARE = 0.2  # of the latest call in what an answer is believed to take
 logger = logging.getLogger(__name__)
 
@@ -106,18 +107,23 @@ class WorkerLoop:
             self._pool.wait_until_closed()
         finally:
             self.stop()
+            self._intake.join()
+            self._settlement.let_go()
+            self._pool.wait_until_empty(LAST_SECONDS)
+            self._pool.end()
             self._settlement.give_back(self._pool.leftovers())
             for thread in self._answering:
                 thread.join()
             self._trial.close()
             self._finishers.close()
-            self._intake.join()
             self._heartbeat.stop()
             self._deleter.close()
 
     def stop(self) -> None:
         """From any thread or signal handler, any number of times."""
-        self._pool.close()
+        if not self._pool.closed:
+            self._settlement.hold()
+            self._pool.close()
 
     @property
     def alive(self) -> bool:

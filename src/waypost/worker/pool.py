@@ -27,10 +27,11 @@ class Pool:
         self._bytes = 0
         self._calls = 0  # of the model, under way
         self._changed = threading.Condition()  # over a reentrant lock, so that a signal handler may close
-        self._closed = False
+        self._closed = self._ended = False
 
     @property
     def closed(self) -> bool:
+        """Whether no receiver may begin to ask the queue any more; what waits here is answered all the same."""
         return self._closed
 
     def __len__(self) -> int:
@@ -49,9 +50,9 @@ class Pool:
             self._changed.wait_for(lambda: self._closed or self._has_room(), None)
 
     def put(self, requests: Sequence[Request]) -> bool:
-        """False, and nothing added, once closed."""
+        """False, and nothing added, once ended."""
         with self._changed:
-            if self._closed:
+            if self._ended:
                 return False
             self._waiting.extend(requests)
             self._bytes += sum(len(request.delivery.body) for request in requests)
@@ -59,18 +60,18 @@ class Pool:
             return True
 
     def wait(self, full: int) -> bool:
-        """Wait for a request, or for `full` of them while others are being answered; False once closed.
+        """Wait for a request, or for `full` of them while others are being answered; False once ended.
 
         What waits while the model works makes the next call larger, and a larger call costs less by the request.
         """
         with self._changed:
-            self._changed.wait_for(lambda: self._closed or len(self._waiting) >= (full if self._calls else 1))
-            return not self._closed
+            self._changed.wait_for(lambda: self._ended or len(self._waiting) >= (full if self._calls else 1))
+            return not self._ended
 
     def take(self, most: int, now: float, needed: float) -> tuple[list[Request], list[Request]]:
         """(up to `most` that can still be answered, all that cannot any more); `needed`: seconds for an answer."""
         with self._changed:
-            if self._closed:
+            if self._ended:
                 return [], []
             late = self._sweep(now, needed)
             newest_first = self._has_too_much(now)
@@ -94,10 +95,21 @@ class Pool:
             while not self._closed:
                 self._changed.wait(LOOK_AGAIN_SECONDS)
 
+    def wait_until_empty(self, seconds: float) -> None:
+        """Or so long."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._waiting, seconds)
+
     def close(self) -> None:
-        """Nothing goes in or out any more, except to `leftovers`."""
+        """Receivers begin no other receive; what those under way bring still goes in and out."""
         with self._changed:
             self._closed = True
+            self._changed.notify_all()
+
+    def end(self) -> None:
+        """Nothing goes in or out any more, except to `leftovers`."""
+        with self._changed:
+            self._closed = self._ended = True
             self._changed.notify_all()
 
     def leftovers(self) -> list[Request]:

@@ -37,6 +37,10 @@ class Request:
         """Seconds in queue and pool."""
         return self.in_queue + self.begun - self.ready
 
+    def age(self, now: float) -> float:
+        """Seconds since the queue took it."""
+        return self.in_queue + now - self.received
+
     def stages(self, shared: StageTimer, reply: float) -> dict[str, float]:
         """Seconds of each, which add up to all its time here; `shared` with its batch, `reply` after that."""
         apart = {"queue_wait": self.waited, "decode": self.ready - self.received}

@@ -42,12 +42,14 @@ class Settlement:
         self._deleter, self._metrics, self._clock = deleter, metrics, clock
         metrics.in_hand.set_function(lambda: len(ledger))
         self._changing_visibility = threading.Lock()  # what was given back must not be extended after that
+        self._holds, self._held = False, list[Request]()
 
     def take_in(self, requests: Sequence[Request]) -> list[Request]:
         """Those that are neither answered nor in hand; the others are deleted, now or with the first of their kind."""
         fresh, done, repeated = self._ledger.take_in(requests, self._clock.monotonic())
         if repeated:
-            self._metrics.messages.labels("duplicate").inc(repeated)
+            new = set(map(id, fresh))
+            self._count("duplicate", [request for request in requests if id(request) not in new])
             self._deleter.add(done)
         return fresh
 
@@ -62,13 +64,14 @@ class Settlement:
         if requests:
             self._ledger.let_go(requests)
             self._deleter.add(handles_of(requests))
-            self._metrics.messages.labels("expired").inc(len(requests))
+            self._count("expired", requests)
             self._metrics.rejected.labels("ExpiredMessage").inc(len(requests))
             self._lines.expired(requests, self._clock.monotonic())
 
-    def refused(self, delivery: Delivery, error: RejectedError) -> None:
-        """A message that nobody can ever answer."""
-        self._count_refused(error)
+    def refused(self, delivery: Delivery, error: RejectedError, in_queue: float) -> None:
+        """A message that nobody can ever answer, received so many seconds after the queue had taken it."""
+        self._metrics.left("rejected", [in_queue])
+        self._metrics.rejected.labels(type(error).__name__).inc()
         self._lines.rejected(error)
         self._bury([delivery.receipt_handle], delivery, error)
 
@@ -82,31 +85,45 @@ class Settlement:
             return
         self._ledger.let_go([request])
         if isinstance(error, RejectedError):
-            self._count_refused(error)
+            self._count("rejected", [request])
+            self._metrics.rejected.labels(type(error).__name__).inc()
         else:
-            self._metrics.messages.labels("failed").inc()
+            self._count("failed", [request])
             logger.error("a message could not be answered", exc_info=error, extra={"request_id": request.id})
         self._lines.failed(request, error, self._clock.monotonic())
         self._bury(request.handles, request.delivery, error, request)
 
     def give_back(self, requests: Sequence[Request], after_seconds: int = 0) -> None:
         """To be answered by another pod, or by this one later; those that will be too late by then are dropped."""
+        with self._changing_visibility:
+            if self._holds:
+                self._held.extend(requests)
+                return
         back = self._clock.monotonic() + after_seconds
         self.late([request for request in requests if request.expires <= back])
         waited_for = [request for request in requests if request.expires > back]
         if waited_for:
             with self._changing_visibility:
                 self._ledger.let_go(waited_for)
-                self._release(handles_of(waited_for), after_seconds)
+                self._count("released", [one for one in waited_for for _ in one.handles])
+                self._change_visibility(handles_of(waited_for), after_seconds)
 
     def give_back_tried(self, requests: Sequence[Request]) -> None:
         """Triton did not answer: at once at first, for another pod's may; what that did not help comes back later."""
         self.give_back([request for request in requests if request.delivery.receive_count == 1])
         self.give_back([request for request in requests if request.delivery.receive_count > 1], AGAIN_SECONDS)
 
-    def give_back_unread(self, deliveries: Sequence[Delivery]) -> None:
-        if deliveries:
-            self._release([delivery.receipt_handle for delivery in deliveries], 0)
+    def hold(self) -> None:
+        """Give nothing back until `let_go`: as long as polls of ours are under way it would come to them again, one
+        after another, and each time is one of its three receives. From a signal handler too."""
+        self._holds = True
+
+    def let_go(self) -> None:
+        """No poll of ours is under way any more."""
+        with self._changing_visibility:
+            self._holds = False
+            held, self._held = self._held, []
+        self.give_back(held)
 
     def extend(self, received_before: float, seconds: int) -> None:
         """The visibility of what is in hand since before that monotonic time."""
@@ -137,13 +154,10 @@ class Settlement:
             self._metrics.dead_letters.inc()
         self._deleter.add(handles)
 
-    def _count_refused(self, error: RejectedError) -> None:
-        self._metrics.messages.labels("rejected").inc()
-        self._metrics.rejected.labels(type(error).__name__).inc()
-
-    def _release(self, handles: Sequence[str], seconds: int) -> None:
-        self._metrics.messages.labels("released").inc(len(handles))
-        self._change_visibility(handles, seconds)
+    def _count(self, outcome: str, requests: Sequence[Request]) -> None:
+        """How old each was when it left unanswered."""
+        now = self._clock.monotonic()
+        self._metrics.left(outcome, [one.age(now) for one in requests], [one.id for one in requests])
 
     def _change_visibility(self, handles: Sequence[str], seconds: int) -> None:
         try:
