@@ -61,7 +61,7 @@ class Dashboard:
     title: str
     description: str
     rows: Sequence[Row]
-    stages: str = ""  # the metric whose stages one may choose from
+    stages: Mapping[str, str] = field(default_factory=dict)  # variable -> the metric whose stages one may choose from
     price: bool = False  # whether one may say what a worker hour costs
     tags: Sequence[str] = field(default_factory=lambda: ["waypost"])
 
@@ -84,7 +84,7 @@ def to_json(dashboard: Dashboard) -> dict[str, Any]:
         "refresh": "15s",
         "time": {"from": "now-3h", "to": "now"},
         "timezone": "browser",
-        "annotations": {"list": [_release_changes()]},
+        "annotations": {"list": list(_changes())},
         "templating": {"list": list(_variables(dashboard))},
         "links": [
             {"title": "Waypost", "type": "dashboards", "tags": ["waypost"], "asDropdown": False, "keepTime": True,
@@ -94,15 +94,23 @@ def to_json(dashboard: Dashboard) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _release_changes() -> dict[str, Any]:
+def _changes() -> Iterator[dict[str, Any]]:
+    """A mark where something begins to serve that did not a minute before, by its own label: a rollback is one too."""
+    yield _change("Releases", "waypost:release_number{NS}", "Release {{model_version}}", "blue")
+    yield _change("Gateway versions", "waypost:gateway_started{NS}", "Gateway {{version}}", "purple")
+    yield _change("Worker versions", "waypost:worker_started{NS}", "Worker {{version}}", "orange")
+
+
+def _change(name: str, series: str, title: str, colour: str) -> dict[str, Any]:
+    serving = Query(series).text
     return {
-        "name": "Release changes",
+        "name": name,
         "datasource": SOURCE,
         "enable": True,
-        "iconColor": "blue",
-        "expr": f"changes(waypost:release_newest{{{WHERE}}}[1m]) > 0",
-        "titleFormat": "Release changed",
-        "textFormat": "the newest served release is another one from here on",
+        "iconColor": colour,
+        "expr": f"{serving} unless {serving} offset 1m",
+        "titleFormat": title,
+        "textFormat": "serves from here on",
     }
 
 
@@ -113,8 +121,9 @@ def _variables(dashboard: Dashboard) -> Iterator[dict[str, Any]]:
     if dashboard.price:
         yield {"name": "price", "label": "Price of a worker hour", "type": "textbox", "query": "1",
                "current": {"text": "1", "value": "1"}}  # fmt: skip
-    if stages := dashboard.stages:
-        yield _choice("stage", "Stage", f"label_values({stages}{{{WHERE}}}, stage)")
+    for name, metric in dashboard.stages.items():
+        title = name.replace("_", " ").capitalize()
+        yield _choice(name, title, f"label_values({metric}{{{WHERE}}}, stage)")
 
 
 def _choice(name: str, label: str, query: str) -> dict[str, Any]:

@@ -91,7 +91,7 @@ def expressions() -> list[tuple[str, str]]:
         for panel in json.loads(path.read_text())["panels"]:
             for target in panel.get("targets", []):
                 expression = target["expr"]
-                for name in ("namespace", "release", "stage"):
+                for name in ("namespace", "release", "gateway_stage", "stage"):
                     expression = expression.replace(f"${name}", ".*")
                 expression = expression.replace("$price", "1")
                 if not OUTSIDE.search(expression):

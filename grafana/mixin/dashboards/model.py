@@ -81,7 +81,7 @@ _RELEASES = Row(
         Panel(
             "Served release by pod",
             "One level but for the seconds of a switch. A line that stays behind: that pod refuses the release.",
-            [Query("max by (pod, instance) (waypost_worker_release_number{NS})", "{{pod}}{{instance}}")],
+            [Query("max by (pod, instance) (waypost_worker_release_number{NS})", "{{pod}} {{instance}}")],
             "none",
             width=12,
         ),

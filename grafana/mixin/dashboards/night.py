@@ -191,7 +191,7 @@ _STAGES = Row(
         ),
         Panel(
             "CronJob: last success and running jobs",
-            "Seconds since the last night that ended well.",
+            "Since the last night that ended well.",
             [
                 Query(
                     'time() - max(kube_cronjob_status_last_successful_time{NS, cronjob=~".*-trainer"})', "since success"

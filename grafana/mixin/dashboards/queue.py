@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from grafana.mixin.panels import RED, YELLOW, Dashboard, Panel, Query, Row
 
+_KEDA_ERRORS = "rate(keda_scaler_detail_errors_total"
 _WORKERS = 'horizontalpodautoscaler=~"keda-hpa-.*-worker"'
 
 _NOW = Row(
@@ -20,8 +21,8 @@ _NOW = Row(
         ),
         Panel(
             "Age, p95",
-            "How long messages wait before a worker takes them. A caller's deadline is 250 ms.",
-            [Query('max(waypost:worker_stage_seconds:p95{NS, stage="queue_wait"})')],
+            "How long messages wait for a worker, also those that were too old to be answered. Callers wait 250 ms.",
+            [Query("max(waypost:worker_delivery_age_seconds:p95{NS})")],
             "s",
             "stat",
             4,
@@ -54,8 +55,14 @@ _NOW = Row(
         ),
         Panel(
             "Dead letters, 24 hours",
-            "Messages given up after three tries; each carries its reason.",
-            [Query("sum(increase(waypost_worker_dead_letters_total{NS}[24h]))")],
+            "Messages given up: by workers, which say their reason, or by the queue itself after three deliveries.",
+            [
+                Query(
+                    "sum(waypost:dead_letter_messages{NS} - min_over_time(waypost:dead_letter_messages{NS}[24h])) > "
+                    "sum(increase(waypost_worker_dead_letters_total{NS}[24h])) "
+                    "or sum(increase(waypost_worker_dead_letters_total{NS}[24h]))"
+                )
+            ],
             "short",
             "stat",
             4,
@@ -76,11 +83,8 @@ _QUEUE = Row(
         ),
         Panel(
             "Age when taken: p50, p95, p99",
-            "From the queue's own time stamp to the worker. Rises first when workers are too few.",
-            [
-                Query(f'max(waypost:worker_stage_seconds:{q}{{NS, stage="queue_wait"}})', q)
-                for q in ("p50", "p95", "p99")
-            ],
+            "From the queue's time stamp to a worker's beginning on it or dropping it. Rises first when workers lack.",
+            [Query(f"max(waypost:worker_delivery_age_seconds:{q}{{NS}})", q) for q in ("p50", "p95", "p99")],
             "s",
             thresholds=[(0.25, RED)],
         ),
@@ -139,7 +143,13 @@ _SCALING = Row(
         Panel(
             "Queue as KEDA sees it",
             "What the scaler reads; against `Depth` above it shows whether KEDA looks at the right queue.",
-            [Query('keda_scaler_metrics_value{scaledObject=~".*-worker"}', "{{scaler}}")],
+            [
+                Query(
+                    'keda_scaler_metrics_value{exported_namespace=~"$namespace", scaledObject=~".*-worker"} or '
+                    'keda_scaler_metrics_value{NS, exported_namespace="", scaledObject=~".*-worker"}',
+                    "{{scaler}}",
+                )
+            ],
             "short",
             outside="KEDA",
         ),
@@ -148,7 +158,11 @@ _SCALING = Row(
             "Failed reads of the queue. Any for longer than a few minutes: WaypostScalerBlind.",
             [
                 Query(
-                    'sum by (scaler) (rate(keda_scaler_detail_errors_total{scaledObject=~".*-worker"}[5m]))',
+                    "sum by (scaler) ("
+                    + _KEDA_ERRORS
+                    + '{exported_namespace=~"$namespace", scaledObject=~".*-worker"}[5m]) or '
+                    + _KEDA_ERRORS
+                    + '{NS, exported_namespace="", scaledObject=~".*-worker"}[5m]))',
                     "{{scaler}}",
                 )
             ],
@@ -167,12 +181,13 @@ _SCALING = Row(
             "Mean per request. Its queue grows when a pod gets more than it can do.",
             [
                 Query(
-                    "sum(rate(nv_inference_queue_duration_us[5m])) / sum(rate(nv_inference_request_success[5m])) / 1e6",
+                    "sum(rate(nv_inference_queue_duration_us{NS}[5m])) / "
+                    "sum(rate(nv_inference_request_success{NS}[5m])) / 1e6",
                     "queue",
                 ),
                 Query(
-                    "sum(rate(nv_inference_compute_infer_duration_us[5m])) / "
-                    "sum(rate(nv_inference_request_success[5m])) / 1e6",
+                    "sum(rate(nv_inference_compute_infer_duration_us{NS}[5m])) / "
+                    "sum(rate(nv_inference_request_success{NS}[5m])) / 1e6",
                     "model",
                 ),
             ],
@@ -180,8 +195,8 @@ _SCALING = Row(
         ),
         Panel(
             "Worker hours a day",
-            "Pods times hours over the last day: multiply by the price of a GPU hour for the bill.",
-            [Query("sum(avg_over_time(waypost_worker_ready{NS}[24h])) * 24", "worker hours")],
+            "Minutes of ready pods over the last day, counted once a minute: times the price of a GPU hour, the bill.",
+            [Query("sum(sum_over_time(waypost:workers_ready{NS}[24h])) / 60", "worker hours")],
             "h",
         ),
         Panel(
@@ -189,9 +204,9 @@ _SCALING = Row(
             "What the workers cost a day and a million answers at the price above (1: in worker hours). A rise of the "
             "second at the same traffic: pods that idle, or batches that got smaller.",
             [
-                Query("sum(avg_over_time(waypost_worker_ready{NS}[24h])) * 24 * $price", "a day"),
+                Query("sum(sum_over_time(waypost:workers_ready{NS}[24h])) / 60 * $price", "a day"),
                 Query(
-                    "sum(avg_over_time(waypost_worker_ready{NS}[1h])) * $price * 1e6 / "
+                    "sum(sum_over_time(waypost:workers_ready{NS}[1h])) / 60 * $price * 1e6 / "
                     "(sum(rate(waypost_worker_answers_total{NS}[1h])) * 3600)",
                     "a million answers",
                 ),

@@ -63,13 +63,8 @@ _NOW = Row(
         ),
         Panel(
             "Slower than the release before",
-            "By how much the p99 of the slowest stage grew with the newest release. From 50 ms an alert fires.",
-            [
-                Query(
-                    "max(waypost:worker_stage_seconds:p99_newest{NS} - on (namespace, stage) group_left () "
-                    "max by (namespace, stage) (waypost:worker_stage_seconds:p99_before{NS})) or vector(0)"
-                )
-            ],
+            "By how much the p99 of the slowest stage grew with the newest release or code. From 50 ms an alert fires.",
+            [Query('max(waypost:worker_stage_seconds:growth{NS, quantile="0.99"}) or vector(0)')],
             "s",
             "stat",
             4,
@@ -99,7 +94,7 @@ _LATENCY = Row(
         Panel(
             "Whole requests: p99 by release, and of the release before",
             "The newest release's line above that of the release before: callers feel it. Which stage it is, the panel "
-            "of stages against the release before says. 0: no other release answered in six hours.",
+            "of stages against the release before says. 0: no other release answered in two days.",
             [
                 Query("max by (model_version) (waypost:gateway_answer_seconds:p99{NS})", "release {{model_version}}"),
                 Query(
@@ -114,13 +109,18 @@ _LATENCY = Row(
         ),
         Panel(
             "p99 by stage of the gateway",
-            "`wait` is the queue, the worker and the reply seen from here; the other three are this process alone.",
+            "`wait` is the queue, the worker and the reply seen from here; the other three are this process alone. One "
+            "line a version of the gateway: what WaypostGatewaySlower compares.",
             [
                 Query(
-                    "histogram_quantile(0.99, sum by (stage, le) (rate(waypost_gateway_stage_seconds_bucket{NS}[5m])))",
-                    "{{stage}}",
+                    "histogram_quantile(0.99, sum by (stage, version, le) (rate(waypost_gateway_stage_seconds_bucket"
+                    '{NS, stage=~"$gateway_stage"}[5m])))',
+                    "{{stage}} of {{version}}",
                 ),
-                Query("max by (stage) (waypost:gateway_stage_seconds:p99{NS} offset 1d)", "{{stage}} a day ago"),
+                Query(
+                    'max by (stage) (waypost:gateway_stage_seconds:p99{NS, stage=~"$gateway_stage"} offset 1d)',
+                    "{{stage}} a day ago",
+                ),
             ],
             "s",
             width=12,
@@ -139,27 +139,28 @@ _LATENCY = Row(
             width=12,
         ),
         Panel(
-            "p99 by stage of the worker and release",
-            "One line a stage and release: a release that made one stage slower shows as two lines apart.",
+            "p99 by stage of the worker, release and version",
+            "One line a stage, release and version of the code: what made one stage slower shows as two lines apart.",
             [
                 Query(
-                    "histogram_quantile(0.99, sum by (stage, model_version, le) "
+                    "histogram_quantile(0.99, sum by (stage, model_version, version, le) "
                     "(rate(waypost_worker_stage_seconds_bucket{NS, " + _STAGES + "}[5m])))",
-                    "{{stage}} of {{model_version}}",
+                    "{{stage}} of {{model_version}}, worker {{version}}",
                 )
             ],
             "s",
             width=12,
         ),
         Panel(
-            "Stages: newest release against the one before, p99",
-            "Positive: the newest is slower. From 50 ms on, WaypostReleaseSlower fires for that stage.",
+            "Stages: newest release or code against the last good one, p99",
+            "Positive: the newest is slower. From 50 ms on, WaypostReleaseSlower (against a release) or "
+            "WaypostWorkerSlower (against code) fires. All 0: in two days there was nothing to compare with.",
             [
                 Query(
-                    "waypost:worker_stage_seconds:p99_newest{NS} - on (namespace, stage) group_left () "
-                    "max by (namespace, stage) (waypost:worker_stage_seconds:p99_before{NS}) "
-                    "or waypost:worker_stage_seconds:p99_newest{NS} * 0",
-                    "{{stage}} of {{model_version}}",
+                    "max by (stage, model_version, version, against) ("
+                    'waypost:worker_stage_seconds:growth{NS, quantile="0.99"}) '
+                    "or on () max by (stage) (waypost:worker_stage_seconds:p99{NS} * 0)",
+                    "{{stage}} of {{model_version}} {{version}} (against {{against}})",
                 )
             ],
             "s",
@@ -227,19 +228,19 @@ _TRAFFIC = Row(
         Panel(
             "In flight",
             "Requests that wait for their answer, by gateway. Near WAYPOST_GATEWAY_CONCURRENCY the next ones get 429.",
-            [Query("waypost_gateway_in_flight_requests{NS}", "{{pod}}{{instance}}")],
+            [Query("waypost_gateway_in_flight_requests{NS}", "{{pod}} {{instance}}")],
             "short",
         ),
         Panel(
             "Breaker",
             "0: the queue is asked. 1: a growing share is. 2: nobody is, answers are degraded at once.",
-            [Query("waypost_gateway_breaker_state{NS}", "{{pod}}{{instance}}")],
+            [Query("waypost_gateway_breaker_state{NS}", "{{pod}} {{instance}}")],
             "short",
         ),
         Panel(
             "Memory",
             "Of each process. A slope that does not end is a leak: WaypostMemoryGrows says so after six hours.",
-            [Query('process_resident_memory_bytes{NS, job=~"waypost-.*"}', "{{job}} {{pod}}{{instance}}")],
+            [Query('process_resident_memory_bytes{NS, job=~"waypost-.*"}', "{{job}} {{pod}} {{instance}}")],
             "bytes",
         ),
     ],
@@ -278,5 +279,5 @@ DASHBOARD = Dashboard(
     "Waypost / Service",
     "What callers of /recommend feel, against yesterday and the release before, by stage.",
     [_NOW, _LATENCY, _TRAFFIC, _KEYS],
-    stages="waypost_worker_stage_seconds_count",
+    stages={"stage": "waypost_worker_stage_seconds_count", "gateway_stage": "waypost_gateway_stage_seconds_count"},
 )
