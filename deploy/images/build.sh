@@ -17,7 +17,8 @@ done
 
 mkdir -p build
 for process in gateway worker trainer triton; do
-  docker buildx build . --file "deploy/images/$process.Dockerfile" --tag "$registry/waypost-$process:$tag" --push \
+  # what the chart asks of nodes (image.architecture), whatever this machine is
+  docker buildx build . --platform linux/amd64 --file "deploy/images/$process.Dockerfile" --tag "$registry/waypost-$process:$tag" --push \
     --build-arg "PYTHON=$PYTHON_IMAGE@$PYTHON_DIGEST" --build-arg "TRITON=$TRITON_IMAGE@$TRITON_DIGEST" \
     --metadata-file "build/$process.json" >&2
   echo "$process: $registry/waypost-$process:$tag@$(sed -n 's/.*"containerimage.digest": "\(.*\)".*/\1/p' "build/$process.json")"

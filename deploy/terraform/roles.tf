@@ -6,20 +6,21 @@ data "aws_region" "this" {}
 locals {
   request_queue_name     = "${var.name}-requests"
   dead_letter_queue_name = "${var.name}-requests-dead"
-  sqs                    = "arn:${data.aws_partition.this.partition}:sqs:${data.aws_region.this.name}:${data.aws_caller_identity.this.account_id}"
+  sqs                    = "arn:${data.aws_partition.this.partition}:sqs:${data.aws_region.this.region}:${data.aws_caller_identity.this.account_id}"
   names = {
     bucket_arn            = "arn:${data.aws_partition.this.partition}:s3:::${var.bucket}"
     request_queue_arn     = "${local.sqs}:${local.request_queue_name}"
     dead_letter_queue_arn = "${local.sqs}:${local.dead_letter_queue_name}"
     reply_queues_arn      = "${local.sqs}:${local.request_queue_name}-replies-*" # one queue per gateway pod, named by it
   }
-  components = {
+  accounts = {
     gateway = { namespace = var.namespace, service_account = "${var.fullname}-gateway" }
     worker  = { namespace = var.namespace, service_account = "${var.fullname}-worker" }
     trainer = { namespace = var.namespace, service_account = "${var.fullname}-trainer" }
     keda    = var.keda
   }
-  cluster_arn = "arn:${data.aws_partition.this.partition}:eks:${data.aws_region.this.name}:${data.aws_caller_identity.this.account_id}:cluster/${var.cluster_name}"
+  components  = { for name, account in local.accounts : name => account if account != null }
+  cluster_arn = "arn:${data.aws_partition.this.partition}:eks:${data.aws_region.this.region}:${data.aws_caller_identity.this.account_id}:cluster/${var.cluster_name}"
 }
 
 resource "aws_iam_role" "component" {

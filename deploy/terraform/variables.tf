@@ -22,7 +22,7 @@ variable "fullname" {
 }
 
 variable "keda" {
-  description = "Namespace and service account of KEDA's operator, which measures the queue."
+  description = "Namespace and service account of KEDA's operator, which measures the queue. null: that account has an identity already (README.md)."
   type        = object({ namespace = string, service_account = string })
   default     = { namespace = "keda", service_account = "keda-operator" }
 }

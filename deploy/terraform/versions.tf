@@ -3,7 +3,7 @@ terraform {
   required_providers {
     aws = {
       source  = "hashicorp/aws"
-      version = ">= 5.80, < 7"
+      version = ">= 6.8, < 7" # 6.8.0 is the first that lets a queue take messages of 1 MiB (queue.json)
     }
   }
 }

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from tests.chart.charting import REQUIRED, Helm, Object, merged, named
+from tests.chart.value_sets import VALUE_SETS
 
 Rendered = dict[str, list[Object]]
 
@@ -75,6 +76,31 @@ def test_arrivals_and_backlog_add_up_and_the_floor_holds(
     names = {"max": max, "arrivals": arrivals, "depth": depth, "floorhours": floor}
     wanted = eval(modifiers["formula"], {"__builtins__": {}}, names)
     assert math.ceil(wanted / float(modifiers["target"])) == workers
+
+
+@pytest.mark.parametrize("messages", [0, 4, 5, 24])
+@pytest.mark.parametrize("activation", [0, 1, 4, 5])
+def test_with_a_formula_as_many_messages_wake_the_first_worker_as_without(
+    helm: Helm, messages: int, activation: int
+) -> None:
+    arrivals = {"enabled": True, "serverAddress": "http://prometheus:9090"}
+    scaling = {"scaleToZero": True, "activationQueueLength": activation, "arrivalRate": arrivals}
+    spec = _spec(helm.render(merged(REQUIRED, {"worker": {"autoscaling": scaling}})))
+    modifiers = spec["advanced"]["scalingModifiers"]
+    wish = eval(modifiers["formula"], {"__builtins__": {}}, {"arrivals": 0, "depth": messages})
+    assert (wish > float(modifiers["activationTarget"])) is (messages > activation)
+
+
+@pytest.mark.parametrize(("interval", "seconds"), [("15s", 60), ("30s", 120), ("1m", 240)])
+def test_arrivals_are_counted_over_four_scrapes(helm: Helm, interval: str, seconds: int) -> None:
+    values = merged(VALUE_SETS["arrivals and floor"], {"observability": {"monitors": {"interval": interval}}})
+    assert f"[{seconds}s]" in _trigger(_spec(helm.render(values)), "arrivals")["query"]
+
+
+def test_in_production_the_fallback_is_no_fewer_than_the_floor_and_no_prometheus_is_guessed(rendered: Rendered) -> None:
+    spec = _spec(rendered["production"])
+    assert {trigger["type"] for trigger in spec["triggers"]} == {"aws-sqs-queue", "cron"}
+    assert spec["fallback"]["replicas"] >= int(_trigger(spec, "floorhours")["desiredReplicas"])
 
 
 def test_a_target_that_the_fallback_can_use_is_a_whole_number(rendered: Rendered) -> None:

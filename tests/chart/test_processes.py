@@ -194,7 +194,49 @@ def test_a_pods_grace_is_what_its_parts_need_one_after_the_other(rendered: Rende
     }
     assert graces["gateway"] >= 5 + servers.IN_FLIGHT_SECONDS
     assert servers.IN_FLIGHT_SECONDS >= MAX_DEADLINE_MS / 1_000
-    assert graces["worker"] == 30 + 10 + 5
+    settings = WorkerSettings.model_fields
+    answer, load = settings["triton_timeout_seconds"].default, settings["load_timeout_seconds"].default
+    assert graces["worker"] == answer + 25 + 2 * load + 10 + 5
+
+
+def test_gateways_measure_the_dead_letter_queue_that_workers_fill(rendered: Rendered) -> None:
+    told = {
+        environment(
+            container(
+                named(rendered["everything set"], "Deployment", f"recommendations-{name}")["spec"]["template"], name
+            )
+        )[f"WAYPOST_{name.upper()}_DEAD_LETTER_QUEUE_URL"]
+        for name in ("gateway", "worker")
+    }
+    assert told == {"https://sqs.eu-west-1.amazonaws.com/123456789012/waypost-requests-dead"}
+
+
+def test_a_workers_grace_follows_its_timeouts(helm: Helm) -> None:
+    slow = {"worker": {"settings": {"TRITON_TIMEOUT_SECONDS": 7.5, "LOAD_TIMEOUT_SECONDS": 300}}}
+    spec = named(helm.render(merged(REQUIRED, slow)), "Deployment", "waypost-worker")["spec"]["template"]["spec"]
+    assert spec["terminationGracePeriodSeconds"] == 8 + 25 + 2 * 300 + 10 + 5
+
+
+def test_a_nights_grace_covers_the_end_of_its_triton(helm: Helm) -> None:
+    values = {"triton": {"stopSeconds": 300}, "trainer": {"refresh": {"enabled": True}}}
+    for job in of_kind(helm.render(merged(REQUIRED, values)), "CronJob"):
+        spec = job["spec"]["jobTemplate"]["spec"]["template"]["spec"]
+        assert spec["terminationGracePeriodSeconds"] > 300
+
+
+@pytest.mark.parametrize(("interval", "seconds"), [("15s", "45"), ("1m", "180")])
+def test_the_end_of_a_night_stays_to_be_read_three_times(helm: Helm, interval: str, seconds: str) -> None:
+    objects = helm.render(merged(REQUIRED, {"observability": {"monitors": {"interval": interval}}}))
+    pod = named(objects, "CronJob", "waypost-trainer")["spec"]["jobTemplate"]["spec"]["template"]
+    assert environment(container(pod, "trainer"))["WAYPOST_TRAINER_METRICS_LINGER_SECONDS"] == seconds
+
+
+def test_pods_run_on_nodes_that_the_images_were_built_for(helm: Helm, rendered: Rendered) -> None:
+    for values in ("required only", "everything set"):
+        for name, pod in pod_templates(rendered[values]):
+            assert pod["spec"]["nodeSelector"]["kubernetes.io/arch"] == "amd64", name
+    for _, pod in pod_templates(helm.render(merged(REQUIRED, {"image": {"architecture": ""}}))):
+        assert "nodeSelector" not in pod["spec"]
 
 
 @pytest.mark.parametrize(("device", "values"), [("gpu", "required only"), ("cpu", "cpu")])

@@ -21,9 +21,10 @@ from tests.chart.charting import (
     pod_templates,
 )
 from tests.chart.schemas import Schemas
-from tests.chart.value_sets import DIGEST, VALUE_SETS
+from tests.chart.value_sets import DIGEST, ROLE, VALUE_SETS
 
 Rendered = dict[str, list[Object]]
+PROMETHEUS = {"enabled": True, "serverAddress": "http://prometheus.monitoring.svc:9090"}
 IMAGE = re.compile(r"registry\.example/waypost/waypost-(gateway|worker|trainer|triton):[\w.-]+(@sha256:[0-9a-f]{64})?")
 every_value_set = pytest.mark.parametrize("values", VALUE_SETS)
 NAME_CHARACTERS = 63  # of a DNS label; CronJobs leave 11 of them to their Jobs
@@ -89,6 +90,14 @@ def test_five_values_are_enough(helm: Helm) -> None:
     assert helm.render(REQUIRED)
 
 
+def _scaling(**values: object) -> Object:
+    return {"worker": {"autoscaling": values}}
+
+
+def _from_store(keys: Object) -> Object:
+    return {"externalSecrets": {"enabled": True, "store": {"name": "aws"}, "remoteKeys": keys}}
+
+
 @pytest.mark.parametrize(
     ("values", "said"),
     [
@@ -98,6 +107,29 @@ def test_five_values_are_enough(helm: Helm) -> None:
         ({"gateway": {"settings": {"CONCURENCY": 1}}}, "CONCURENCY"),
         ({"aws": {"requestQueueUrl": "https://sqs.eu-west-1.amazonaws.com/waypost"}}, "/aws/requestQueueUrl"),
         ({"aws": {"identity": "irsa"}}, "serviceAccount.roleArn"),
+        ({"aws": {"region": "us-east-1"}}, "aws.requestQueueUrl is in eu-west-1 and aws.region is us-east-1"),
+        ({"aws": {"existingSecret": "aws"}}, "aws.existingSecret is for aws.identity secret"),
+        ({"gateway": {"serviceAccount": {"roleArn": ROLE}}}, "gateway.serviceAccount.roleArn is for aws.identity irsa"),
+        (merged(VALUE_SETS["irsa"], {"aws": {"endpointUrl": "https://s3.example:8443"}}), "aws.endpointUrl"),
+        (_scaling(fallback={"replicas": 30}), "worker.autoscaling.fallback.replicas (30) is above maxReplicas (20)"),
+        (_scaling(floor={"enabled": True, "replicas": 50}), "floor.replicas (50) is above maxReplicas (20)"),
+        (_scaling(floor={"enabled": True, "start": "0 7 * * *", "end": "0 7 * * *"}), "begins when it ends"),
+        (_scaling(floor={"enabled": True, "replicas": 4}, arrivalRate=PROMETHEUS), "is below floor.replicas (4)"),
+        (_scaling(arrivalRate={"enabled": True}), "arrivalRate.serverAddress is empty"),
+        ({"gateway": {"podDisruptionBudget": {"maxUnavailable": 0}}}, "/gateway/podDisruptionBudget/maxUnavailable"),
+        ({"worker": {"podDisruptionBudget": {"maxUnavailable": "0%"}}}, "/worker/podDisruptionBudget/maxUnavailable"),
+        ({"worker": {"podDisruptionBudget": {"maxUnavailable": "999%"}}}, "/worker/podDisruptionBudget/maxUnavailable"),
+        ({"gateway": {"resources": {"requests": {"cpu": None}}}}, "gateway.resources.requests.cpu, and there is none"),
+        (_from_store({}), "externalSecrets.remoteKeys names no entry"),
+        (
+            merged(_from_store({"apiKeys": "a"}), {"keys": {"apiKeys": {"existingSecret": "mine"}}}),
+            "would take your Secret",
+        ),
+        ({"externalSecrets": {"remoteKeys": {"apiKeys": "a"}}}, "externalSecrets.enabled is not"),
+        ({"triton": {"sharedMemory": "16Gi"}}, "triton.resources.limits.memory (8Gi) is not above triton.sharedMemory"),
+        ({"trainer": {"schedule": "61 99 * * *"}}, "/trainer/schedule"),
+        ({"trainer": {"timeZone": "Berlin"}}, "/trainer/timeZone"),
+        ({"observability": {"monitors": {"interval": "5m"}}}, "/observability/monitors/interval"),
         ({"worker": {"autoscaling": {"minReplicas": 30}}}, "maxReplicas"),
         ({"worker": {"autoscaling": {"requestsPerSecondPerPod": 1}}}, "below one message"),
         ({"externalSecrets": {"enabled": True}}, "externalSecrets.store.name"),
@@ -157,6 +189,12 @@ def test_the_notes_name_the_night_of_this_release(helm: Helm) -> None:
     assert command in _notes(helm, {"fullnameOverride": "recs"})
 
 
+def test_the_notes_say_for_which_names_roles_are_made(helm: Helm) -> None:
+    said = _notes(helm, {"fullnameOverride": "recs"})
+    assert "-var namespace=rec -var fullname=recs" in said
+    assert "has made" not in said
+
+
 def test_the_notes_warn_of_a_rollback_where_keys_are_part_of_the_release(helm: Helm) -> None:
     assert "keys.keep is off" in _notes(helm, {})
     assert "keys.keep is off" not in _notes(helm, {"keys": {"keep": True}})
@@ -197,6 +235,24 @@ def test_a_long_release_name_still_fits(helm: Helm) -> None:
         limit -= len("keda-hpa-") if one["kind"] == "ScaledObject" else 0
         if one["kind"] not in ("ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding"):
             assert len(name) <= limit, f"{one['kind']} {name}"
+
+
+def test_two_long_release_names_that_begin_alike_stay_two(helm: Helm) -> None:
+    names = [
+        {one["metadata"]["name"] for one in helm.render(REQUIRED, release=f"team-recommendations-production-eu-{way}")}
+        for way in ("west-one", "west-two")
+    ]
+    assert not names[0] & names[1]
+
+
+def test_what_belongs_to_no_namespace_is_one_installs_alone(helm: Helm) -> None:
+    policies = [
+        {one["metadata"]["name"] for one in helm.render(values, extra=["--namespace", namespace])
+         if one["kind"].startswith("ValidatingAdmissionPolicy")}
+        for namespace, values in (("shop", merged(REQUIRED, {"fullnameOverride": "eu-waypost"})), ("shop-eu", REQUIRED))
+    ]  # fmt: skip
+    assert policies[0]
+    assert not policies[0] & policies[1]
 
 
 def test_two_releases_share_no_object_and_no_pod(helm: Helm) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 from collections.abc import Callable
@@ -11,11 +12,12 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.chart.charting import NAMESPACE, REQUIRED, ROOT, Helm, Object, of_kind
+from tests.chart.charting import NAMESPACE, REQUIRED, ROOT, Helm, Object, merged, of_kind
 
 RULES = ROOT / "grafana" / "rules"
 CASES = sorted(path for path in (RULES / "tests").glob("*.yaml") if path.stem in ("health", "night", "queue"))
 PROMTOOL_SECONDS = 60
+GRAFANA_UID_CHARACTERS = 40
 OURS = re.compile(r"\b(?:waypost[_:]|kube_|process_)[a-zA-Z0-9_:]+")
 KNOWN_BY_NAME_ALONE = {"WaypostScalerBlind", "WaypostKeyOld"}  # KEDA's and cert-manager's own metrics
 Rules = list[Object]
@@ -51,7 +53,50 @@ def test_nothing_but_the_expressions_is_changed(rendered: dict[str, list[Object]
 
 
 def _without_expression(rule: Object) -> Object:
-    return {name: value for name, value in rule.items() if name != "expr"}
+    """Nor the link to a dashboard, which has a uid of this install."""
+    annotations = {name: value for name, value in rule.get("annotations", {}).items() if name != "dashboard"}
+    return {**{name: value for name, value in rule.items() if name != "expr"}, "annotations": annotations}
+
+
+@pytest.mark.parametrize(
+    ("value", "alert"),
+    [
+        ("nightLateHours", "WaypostNightLate"),
+        ("refreshLateHours", "WaypostRefreshLate"),
+        ("releaseStaleHours", "WaypostReleaseStale"),
+    ],
+)
+def test_how_late_is_late_is_the_operators_to_say(helm: Helm, value: str, alert: str) -> None:
+    usual, changed = (
+        {rule["alert"]: rule["expr"] for rule in _rules(helm.render(merged(REQUIRED, values))) if "alert" in rule}
+        for values in ({}, {"observability": {"rules": {value: 170}}})
+    )
+    written = re.search(r"> (\d+) \* 3600$", usual[alert])
+    assert written is not None
+    assert changed[alert] == usual[alert].replace(written[0], "> 170 * 3600")
+    assert {name for name in usual if changed[name] != usual[name]} == {alert}
+
+
+def test_the_hours_are_those_of_the_rules_unless_somebody_says_otherwise(rendered: dict[str, list[Object]]) -> None:
+    written = (RULES / "alerts.yaml").read_text()
+    for rule in _rules(rendered["required only"]):
+        if hours := re.search(r"> \d+ \* 3600$", rule["expr"]):
+            assert hours[0] in written
+
+
+def test_every_install_has_its_own_dashboards_and_its_alerts_lead_there(helm: Helm) -> None:
+    found = []
+    for namespace in ("shop", "games"):
+        objects = helm.render(REQUIRED, extra=["--namespace", namespace])
+        files = {name: text for one in of_kind(objects, "ConfigMap") for name, text in one["data"].items()}
+        uids = {json.loads(text)["uid"] for text in files.values()}
+        links = {rule["annotations"]["dashboard"] for rule in _rules(objects) if "alert" in rule}
+        assert {link.split("?")[0].removeprefix("/d/") for link in links} <= uids
+        assert all(len(uid) <= GRAFANA_UID_CHARACTERS for uid in uids)
+        found.append((set(files), uids))
+    assert len(found[0][0]) == len(found[0][1]) == 4
+    assert not found[0][0] & found[1][0]
+    assert not found[0][1] & found[1][1]
 
 
 @pytest.fixture(scope="module")
@@ -88,9 +133,11 @@ def promtool(need_package: Callable[[str], None], tmp_path: Path) -> Callable[[O
 @pytest.mark.parametrize("path", CASES, ids=lambda path: path.stem)
 def test_every_alert_fires_for_this_install(path: Path, installed: Path, promtool: Callable[[Object], None]) -> None:
     cases = _in_namespace(path, NAMESPACE, installed)
+    links = _links(installed)
     for look in _looks(cases):
         for alert in look.get("exp_alerts", []):
             alert["exp_labels"]["namespace"] = NAMESPACE
+            alert["exp_annotations"]["dashboard"] = links[look["alertname"]]
     promtool(cases)
 
 
@@ -113,6 +160,14 @@ def _in_namespace(path: Path, namespace: str, rules: Path) -> Object:
             others = re.sub(r'namespace="[^"]*",?', "", labels) if brace else "}"
             one["series"] = f'{name}{{namespace="{namespace}",{others}'
     return cases
+
+
+def _links(rules: Path) -> dict[str, str]:
+    """By alert, the dashboard of this install that it leads to."""
+    groups = [group for file in rules.glob("*.yaml") for group in yaml.safe_load(file.read_text())["groups"]]
+    return {
+        rule["alert"]: rule["annotations"]["dashboard"] for one in groups for rule in one["rules"] if "alert" in rule
+    }
 
 
 def _looks(cases: Object) -> list[dict[str, Any]]:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.chart.charting import CHART, REQUIRED, Helm, Object, merged, named, of_kind
+from tests.chart.charting import CHART, REQUIRED, Helm, Object, Refusal, merged, named, of_kind
 from tests.chart.secret_reader import reading
 from waypost.gateway.keys import parse_api_keys
 from waypost.objects.bundle import Manifest
@@ -131,6 +131,31 @@ def test_kept_keys_are_made_outside_of_helms_releases(rendered: dict[str, list[O
     }
     assert kept == [aside] * 3
     assert all("annotations" not in one["metadata"] for one in of_kind(rendered["required only"], "Secret"))
+
+
+@pytest.fixture
+def checks_alone(helm: Helm, tmp_path: Path) -> Helm:
+    chart = tmp_path / "waypost"
+    shutil.copytree(CHART, chart, ignore=shutil.ignore_patterns("files"))
+    for template in (chart / "templates").rglob("*.*"):
+        if not template.name.startswith(("_", "checks")):
+            template.unlink()
+    return Helm(helm.binary, chart)
+
+
+OWN_KEYS = {"keys": {each: {"existingSecret": each.lower()} for each in ("messageKeys", "releaseKeys", "apiKeys")}}
+
+
+def test_another_name_under_which_every_key_would_be_lost_is_refused(helm: Helm, checks_alone: Helm) -> None:
+    running = of_kind(helm.render(REQUIRED), "Deployment")
+    renamed = merged(REQUIRED, {"fullnameOverride": "recs"})
+    with reading({}, running) as url:
+        looking = [*_looking_into(url), "--is-upgrade"]
+        checks_alone.render(REQUIRED, extra=looking)
+        with pytest.raises(Refusal, match="set fullnameOverride to waypost, or copy the three Secrets"):
+            checks_alone.render(renamed, extra=looking)
+        checks_alone.render(merged(renamed, OWN_KEYS), extra=looking)
+        checks_alone.render(renamed, extra=looking, release="another")
 
 
 KEEP = merged(REQUIRED, {"keys": {"keep": True}})

@@ -51,7 +51,7 @@ def test_the_schema_names_every_setting_that_a_process_reads_and_the_chart_does_
     assert chart_docs.SCHEMA.read_text() == chart_docs.schema(chart_docs.SCHEMA.read_text()), "run `make chart-docs`"
     names = chart_docs.allowed_names()
     assert {"CONCURRENCY", "BURST"} <= set(names["gateway"])
-    assert not {"REPLY_PORT", "PORT"} & set(names["gateway"])
+    assert not {"REPLY_PORT", "PORT", "DEAD_LETTER_QUEUE_URL"} & set(names["gateway"])
     assert not {"DEAD_LETTER_QUEUE_URL", "SCALED_OBJECT"} & set(names["worker"])
     assert "WAYPOST_TRAINER_METRICS_LINGER_SECONDS" not in names["trainer"]
 

@@ -43,7 +43,10 @@ _DIFFERENCES: dict[str, dict[str, Any]] = {
     "no scaling": {"gateway": {"autoscaling": {"enabled": False}}, "worker": {"autoscaling": {"enabled": False}}},
     "reply queue": {"replyWay": "queue"},
     "scale to zero": {"worker": {"autoscaling": {"scaleToZero": True}}},
-    "arrivals and floor": {"worker": {"autoscaling": {"arrivalRate": {"enabled": True}, "floor": {"enabled": True}}}},
+    "arrivals and floor": {
+        "worker": {"autoscaling": {"arrivalRate": {"enabled": True, "serverAddress": "http://prometheus.monitoring.svc:9090"},
+                                   "floor": {"enabled": True}}},
+    },
     "ingress": {"gateway": {"ingress": {"enabled": True, "className": "nginx", "host": "rec.example.org",
                                         "tlsSecret": "tls"}, "service": {"type": "LoadBalancer"}}},
     "narrow": {

@@ -86,7 +86,7 @@ def test_nobody_gets_in_without_tls(applied: Applied) -> None:
 
 def test_terraform_reads_every_file_that_is_tested_here() -> None:
     said = "\n".join(path.read_text(encoding="utf-8") for path in FILES.glob("*.tf"))
-    components = re.search(r"components = \{(.*?)\n  \}", said, re.DOTALL)
+    components = re.search(r"  accounts = \{(.*?)\n  \}", said, re.DOTALL)
     assert components is not None
     made = re.findall(r"^\s+(\w+)\s+=", components.group(1), re.MULTILINE)
     for path in FILES.rglob("*.json"):

@@ -136,7 +136,7 @@ DEEDS: dict[str, Deed] = {
     "give a request back": Deed("sqs", _give_back, _of(*WORKERS)),
     "set a dead letter aside": Deed("sqs", _send(DEAD_LETTERS), _of(*WORKERS)),
     "measure the request queue": Deed("sqs", _measure(REQUESTS), _of(*GATEWAYS, *WORKERS, "keda", "operator")),
-    "measure the dead letters": Deed("sqs", _measure(DEAD_LETTERS), _of(*WORKERS, "operator")),
+    "measure the dead letters": Deed("sqs", _measure(DEAD_LETTERS), _of(*GATEWAYS, *WORKERS, "operator")),
     "find the dead letters by name, as doctor does": Deed(
         "sqs", lambda sqs, applied: sqs.get_queue_url(QueueName=DEAD_LETTERS), _of(*WORKERS, "operator")
     ),

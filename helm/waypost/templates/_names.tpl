@@ -1,15 +1,27 @@
-{{/* Prefix of every object: 40 characters, so that keda-hpa-<prefix>-worker and CronJob names fit. */}}
+{{/*
+Prefix of every object: 40 characters, so that keda-hpa-<prefix>-worker and CronJob names fit. A longer one is cut and gets six
+of its hash: two that begin alike stay two.
+*/}}
 {{- define "waypost.fullname" -}}
 {{- $name := default .Chart.Name .Values.nameOverride -}}
 {{- $full := ternary .Release.Name (printf "%s-%s" .Release.Name $name) (contains $name .Release.Name) -}}
-{{- default $full .Values.fullnameOverride | trunc 40 | trimSuffix "-" -}}
+{{- $full = default $full .Values.fullnameOverride -}}
+{{- if gt (len $full) 40 -}}
+{{- $full = printf "%s-%s" (trunc 33 $full | trimSuffix "-") (sha256sum $full | trunc 6) -}}
+{{- end -}}
+{{- trimSuffix "-" $full -}}
+{{- end }}
+
+{{/* Of what is not in the namespace. Neither name has a dot, so no two installs share it. */}}
+{{- define "waypost.clusterName" -}}
+{{ .Release.Namespace }}.{{ include "waypost.fullname" . }}
 {{- end }}
 
 {{/* Labels that never change: what selectors use. (list . component) */}}
 {{- define "waypost.selector" -}}
 {{- $root := index . 0 -}}
 app.kubernetes.io/name: {{ $root.Chart.Name }}
-app.kubernetes.io/instance: {{ $root.Release.Name }}
+app.kubernetes.io/instance: {{ $root.Release.Name | quote }}
 app.kubernetes.io/component: {{ index . 1 }}
 {{- end }}
 

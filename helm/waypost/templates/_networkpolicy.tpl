@@ -14,14 +14,26 @@ metadata:
     matchLabels: {{- include "waypost.selector" . | nindent 6 }}
 {{- end }}
 
+{{/*
+The peers of one edge. To Kubernetes none are everybody, so none are refused, also where nobody looked at the schema.
+(list . edge)
+*/}}
+{{- define "waypost.peers" -}}
+{{- $peers := get (index . 0).Values.networkPolicy (index . 1) -}}
+{{- if not $peers -}}
+{{- printf "\n\nnetworkPolicy.%s is empty, which to Kubernetes is everybody: name peers; to close the edge name one that is nobody, [{podSelector: {matchLabels: {waypost.dev/nobody: here}}}]\n" (index . 1) | fail -}}
+{{- end -}}
+{{ toYaml $peers }}
+{{- end }}
+
 {{- define "waypost.toDns" -}}
-- to: {{- toYaml .Values.networkPolicy.dns | nindent 4 }}
+- to: {{- include "waypost.peers" (list . "dns") | nindent 4 }}
   ports: [{port: 53, protocol: UDP}, {port: 53, protocol: TCP}]
 {{- end }}
 
 {{/* S3, SQS and STS; for EKS Pod Identity the agent of the node, too. */}}
 {{- define "waypost.toAws" -}}
-- to: {{- toYaml .Values.networkPolicy.aws | nindent 4 }}
+- to: {{- include "waypost.peers" (list . "aws") | nindent 4 }}
   ports: [{port: {{ include "waypost.awsPort" . }}}]
 {{- if eq .Values.aws.identity "podIdentity" }}
 - to: [{ipBlock: {cidr: 169.254.170.23/32}}]

@@ -2,6 +2,12 @@
 {{- if and .Values.observability.monitors.enabled (.Capabilities.APIVersions.Has "monitoring.coreos.com/v1") }}yes{{ end }}
 {{- end }}
 
+{{/* Seconds between two scrapes. */}}
+{{- define "waypost.scrapeSeconds" -}}
+{{- $interval := .Values.observability.monitors.interval -}}
+{{- mul (regexFind "^[0-9]+" $interval | int) (ternary 60 1 (hasSuffix "m" $interval)) -}}
+{{- end }}
+
 {{/* A PodMonitor for the pods of one component. (list . component ports) */}}
 {{- define "waypost.podMonitor" -}}
 {{- $root := index . 0 -}}
@@ -37,7 +43,10 @@ namespace as `exported_namespace` unless told otherwise. (list . text)
 {{- $root := index . 0 -}}{{- $rules := fromYaml (index . 1) -}}
 {{- range $group := $rules.groups }}
 {{- range $rule := $group.rules }}
-{{- $_ := set $rule "expr" (include "waypost.scoped" (list $root $rule.expr)) }}
+{{- $_ := set $rule "expr" (include "waypost.scoped" (list $root (include "waypost.late" (list $root $rule)))) }}
+{{- if dig "annotations" "dashboard" "" $rule }}
+{{- $_ := set $rule.annotations "dashboard" (include "waypost.dashboardUids" (list $root $rule.annotations.dashboard)) }}
+{{- end }}
 {{- with $root.Values.observability.rules.runbookUrl }}
 {{- if $rule.alert }}
 {{- $_ := set $rule.annotations "runbook_url" (replace "runbook.md" . $rule.annotations.runbook) }}
@@ -47,6 +56,23 @@ namespace as `exported_namespace` unless told otherwise. (list . text)
 {{- end }}
 {{- end }}
 {{- toYaml $rules }}
+{{- end }}
+
+{{/* An expression with the hours that this install's schedules allow. (list . rule) */}}
+{{- define "waypost.late" -}}
+{{- $rule := index . 1 -}}{{- $rules := (index . 0).Values.observability.rules -}}
+{{- $late := dict "WaypostNightLate" $rules.nightLateHours "WaypostRefreshLate" $rules.refreshLateHours "WaypostReleaseStale" $rules.releaseStaleHours -}}
+{{- $hours := get $late (default "" $rule.alert) -}}
+{{- if $hours }}{{ regexReplaceAll "> [0-9]+ \\* 3600" $rule.expr (printf "> %d * 3600" (int $hours)) }}{{ else }}{{ $rule.expr }}{{ end }}
+{{- end }}
+
+{{/*
+A text in which every dashboard has a uid of this install: Grafana knows one dashboard by each. 24 characters of the 40 that it
+allows. (list . text)
+*/}}
+{{- define "waypost.dashboardUids" -}}
+{{- $ours := include "waypost.clusterName" (index . 0) | sha256sum | trunc 8 -}}
+{{- regexReplaceAll "(/d/|\"uid\": \")waypost-(model|night|queue|service)\\b" (index . 1) (printf "${1}waypost-%s-${2}" $ours) -}}
 {{- end }}
 
 {{- define "waypost.scoped" -}}

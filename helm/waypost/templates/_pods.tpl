@@ -14,6 +14,11 @@ readOnlyRootFilesystem: true
 capabilities: {drop: [ALL]}
 {{- end }}
 
+{{/* The nodes for which the images were built. */}}
+{{- define "waypost.architecture" -}}
+{{- with .Values.image.architecture }}kubernetes.io/arch: {{ . }}{{ end }}
+{{- end }}
+
 {{/* Of every pod. (list . component values-of-the-component on-gpu-nodes) */}}
 {{- define "waypost.podBasics" -}}
 {{- $root := index . 0 -}}{{- $values := index . 2 -}}
@@ -25,16 +30,16 @@ securityContext: {{- include "waypost.podSecurityContext" $root | nindent 2 }}
 {{- with $root.Values.image.pullSecrets }}
 imagePullSecrets:
   {{- range . }}
-  - name: {{ . }}
+  - name: {{ . | quote }}
   {{- end }}
 {{- end }}
 {{- if and (index . 3) $root.Values.triton.runtimeClassName }}
-runtimeClassName: {{ $root.Values.triton.runtimeClassName }}
+runtimeClassName: {{ $root.Values.triton.runtimeClassName | quote }}
 {{- end }}
 {{- with $values.priorityClassName }}
-priorityClassName: {{ . }}
+priorityClassName: {{ . | quote }}
 {{- end }}
-{{- with $values.nodeSelector }}
+{{- with merge (deepCopy $values.nodeSelector) (include "waypost.architecture" $root | fromYaml) }}
 nodeSelector: {{- toYaml . | nindent 2 }}
 {{- end }}
 {{- with concat $gpu $values.tolerations }}
@@ -77,14 +82,14 @@ affinity: {{- toYaml . | nindent 2 }}
 - {name: WAYPOST_POD_NAME, valueFrom: {fieldRef: {fieldPath: metadata.name}}}
 - {name: WAYPOST_BUCKET, value: {{ .Values.aws.bucket | quote }}}
 - {name: WAYPOST_RELEASE_KEYS_FILE, value: /etc/waypost/release-keys/trusted-keys.pem}
-- {name: AWS_REGION, value: {{ .Values.aws.region }}}
+- {name: AWS_REGION, value: {{ .Values.aws.region | quote }}}
 - {name: AWS_EC2_METADATA_DISABLED, value: "true"}
 {{- with .Values.aws.endpointUrl }}
 - {name: AWS_ENDPOINT_URL, value: {{ . | quote }}}
 {{- end }}
 {{- if eq .Values.aws.identity "secret" }}
 {{- range list "AWS_ACCESS_KEY_ID" "AWS_SECRET_ACCESS_KEY" }}
-- {name: {{ . }}, valueFrom: {secretKeyRef: {name: {{ $.Values.aws.existingSecret }}, key: {{ . }}}}}
+- {name: {{ . }}, valueFrom: {secretKeyRef: {name: {{ $.Values.aws.existingSecret | quote }}, key: {{ . }}}}}
 {{- end }}
 {{- end }}
 {{- end }}
@@ -111,12 +116,22 @@ affinity: {{- toYaml . | nindent 2 }}
 {{- define "waypost.keysVolume" -}}
 - name: {{ index . 0 }}
   secret:
-    secretName: {{ index . 1 }}
+    secretName: {{ index . 1 | quote }}
     defaultMode: 0440
     items:
       {{- range index . 2 }}
       - {key: {{ . }}, path: {{ . }}}
       {{- end }}
+{{- end }}
+
+{{/*
+Seconds in which a worker ends, at most: an answer of its Triton that it waits for; 25 to give back the rest and to send replies; and
+the two threads that may be in the middle of loading a release. Names and defaults are those of src/waypost/settings.py.
+*/}}
+{{- define "waypost.workerDrain" -}}
+{{- $answer := default 5 .Values.worker.settings.TRITON_TIMEOUT_SECONDS | float64 | ceil | int -}}
+{{- $load := default 60 .Values.worker.settings.LOAD_TIMEOUT_SECONDS | float64 | ceil | int -}}
+{{- add $answer 25 $load $load -}}
 {{- end }}
 
 {{/* Seconds of a pod's grace: what its parts need one after the other, and 5 to tell everybody. (seconds…) */}}

@@ -10,6 +10,19 @@
 {{- end -}}
 {{- end }}
 
+{{/*
+What the formula must exceed to wake the first worker: activationQueueLength messages, in pods. Half a message more, for
+neither fraction is exact; messages are whole.
+*/}}
+{{- define "waypost.activation" -}}
+{{- divf (addf .Values.worker.autoscaling.activationQueueLength 0.5) (include "waypost.queueLength" .) | printf "%.6f" -}}
+{{- end }}
+
+{{/* Seconds over which arrivals are counted: a rate needs two scrapes, and four bear the loss of one. */}}
+{{- define "waypost.arrivalsWindow" -}}
+{{- max 60 (mul 4 (include "waypost.scrapeSeconds" . | int)) -}}
+{{- end }}
+
 {{- define "waypost.minWorkers" -}}
 {{- with .Values.worker.autoscaling }}{{ ternary 0 (int .minReplicas) .scaleToZero }}{{ end -}}
 {{- end }}

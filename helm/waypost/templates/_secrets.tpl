@@ -51,14 +51,14 @@ certificate made with that key holds it: 12 bytes that say "an Ed25519 key of 32
 apiVersion: external-secrets.io/v1
 kind: ExternalSecret
 metadata:
-  name: {{ index . 3 }}
+  name: {{ index . 3 | quote }}
   labels: {{- include "waypost.labels" (list $root (index . 1)) | nindent 4 }}
 spec:
   refreshInterval: {{ $secrets.refreshInterval }}
-  secretStoreRef: {kind: {{ $secrets.store.kind }}, name: {{ $secrets.store.name }}}
-  target: {name: {{ index . 3 }}, creationPolicy: Owner}
+  secretStoreRef: {kind: {{ $secrets.store.kind }}, name: {{ $secrets.store.name | quote }}}
+  target: {name: {{ index . 3 | quote }}, creationPolicy: Owner}
   dataFrom:
-    - extract: {key: {{ index . 2 }}}
+    - extract: {key: {{ index . 2 | quote }}}
 {{- end }}
 
 {{- define "waypost.hasExternalSecrets" -}}

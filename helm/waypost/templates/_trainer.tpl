@@ -25,6 +25,8 @@ spec:
         {{- end }}
     spec:
       restartPolicy: Never
+      # the trainer ends at once and a night that is tried again goes on where it stopped; then Triton ends
+      terminationGracePeriodSeconds: {{ include "waypost.grace" (list 5 $root.Values.triton.stopSeconds) }}
       {{- include "waypost.podBasics" (list $root "trainer" $trainer (gt (int .gpus) 0)) | nindent 6 }}
       initContainers:
         {{- include "waypost.triton" (dict "root" $root "device" "cpu" "resources" $trainer.tritonResources) | nindent 8 }}
@@ -35,7 +37,7 @@ spec:
           args: [{{ .work }}]
           env:
             {{- include "waypost.env" $root | nindent 12 }}
-            - {name: WAYPOST_POSTGRES_DSN, valueFrom: {secretKeyRef: {name: {{ $root.Values.postgres.existingSecret }}, key: {{ $root.Values.postgres.secretKey }}}}}
+            - {name: WAYPOST_POSTGRES_DSN, valueFrom: {secretKeyRef: {name: {{ $root.Values.postgres.existingSecret | quote }}, key: {{ $root.Values.postgres.secretKey | quote }}}}}
             {{- if $root.Values.postgres.rootCertificates }}
             - {name: PGSSLROOTCERT, value: /etc/waypost/postgres/ca.crt}
             {{- end }}
@@ -50,7 +52,7 @@ spec:
             {{- if eq .work "night" }}
             - {name: WAYPOST_TRAINER_METRICS_HOST, value: 0.0.0.0}
             - {name: WAYPOST_TRAINER_METRICS_PORT, value: "9090"}
-            - {name: WAYPOST_TRAINER_METRICS_LINGER_SECONDS, value: "45"} # three scrapes hear how the night ended
+            - {name: WAYPOST_TRAINER_METRICS_LINGER_SECONDS, value: {{ mul 3 (include "waypost.scrapeSeconds" $root | int) | quote }}} # three scrapes hear how the night ended
             {{- end }}
             {{- with $trainer.settings }}
             {{- include "waypost.settings" (list "" .) | nindent 12 }}
@@ -82,7 +84,7 @@ spec:
         {{- include "waypost.keysVolume" (list "release-keys" (include "waypost.releaseKeysSecret" $root) (list "signing-key.pem" "trusted-keys.pem")) | nindent 8 }}
         {{- if $root.Values.postgres.rootCertificates }}
         - name: postgres
-          configMap: {name: {{ $root.Values.postgres.rootCertificates }}, items: [{key: ca.crt, path: ca.crt}]}
+          configMap: {name: {{ $root.Values.postgres.rootCertificates | quote }}, items: [{key: ca.crt, path: ca.crt}]}
         {{- end }}
         {{- if $root.Values.postgres.mapping }}
         - name: mapping
