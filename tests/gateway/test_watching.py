@@ -24,12 +24,31 @@ def test_the_depth_is_the_queues_own_count_and_gone_while_it_cannot_be_read() ->
     queue, metrics = MemoryQueue(), GatewayMetrics()
     queue.send([OutgoingMessage(b"{}", {})] * 3)
     queue.receive(1, 0)
-    look(queue, {}, metrics)
+    look(queue, None, {}, metrics)
     assert value(metrics, "waypost_gateway_queue_messages", state="visible") == 2
     assert value(metrics, "waypost_gateway_queue_messages", state="in_flight") == 1
     queue.reachable = False
-    look(queue, {}, metrics)
+    look(queue, None, {}, metrics)
     assert value(metrics, "waypost_gateway_queue_messages", state="visible") is None
+
+
+def test_dead_letters_are_counted_where_they_lie_and_unknown_while_they_cannot_be() -> None:
+    queue, dead_letters, metrics = MemoryQueue(), MemoryQueue(), GatewayMetrics()
+    assert math.isnan(value(metrics, "waypost_gateway_dead_letter_messages") or 0)
+    look(queue, dead_letters, {}, metrics)
+    assert value(metrics, "waypost_gateway_dead_letter_messages") == 0
+    dead_letters.send([OutgoingMessage(b"{}", {})] * 3)
+    dead_letters.receive(1, 0)  # somebody reads one
+    look(queue, dead_letters, {}, metrics)
+    assert value(metrics, "waypost_gateway_dead_letter_messages") == 3
+    dead_letters.reachable = False
+    look(queue, dead_letters, {}, metrics)
+    assert math.isnan(value(metrics, "waypost_gateway_dead_letter_messages") or 0)
+
+
+def test_refusals_are_there_before_the_first_one() -> None:
+    for code in ("429", "503"):
+        assert value(GatewayMetrics(), "waypost_gateway_requests_total", code=code, source="none") == 0
 
 
 def test_the_newest_keys_own_date_counts_and_not_the_files(tmp_path: Path) -> None:

@@ -102,6 +102,21 @@ def test_without_a_worker_on_this_machine_the_gateways_own_stages_are_there(worl
         assert "waypost local run" in get(gateway, "/status/people").json["detail"]
 
 
+def test_while_no_worker_is_ready_the_headline_says_so_and_that_answers_are_degraded(world: World) -> None:
+    with world.worker(), world.gateway() as gateway:
+        assert gateway.post({"user_id": USER, "deadline_ms": 5000}).json["source"] == "graphsage"
+        eventually(lambda: get(gateway, "/status/figures").json["verdict"]["kind"] == "calm")
+        world.worker_metrics.ready.set(0)
+        eventually(lambda: get(gateway, "/status/figures").json["verdict"]["headline"] == "No worker is ready")
+    with world.gateway() as gateway:
+        for _ in range(5):
+            assert gateway.post({"user_id": USER, "deadline_ms": 20}).json["degraded"]
+        eventually(lambda: get(gateway, "/status/figures").json["traffic"]["requests"] == 5)
+        said = get(gateway, "/status/figures").json
+    assert (said["traffic"]["degraded"], said["traffic"]["met"], said["traffic"]["p99"]) == (1.0, False, None)
+    assert "100 % of the last 5 answers are degraded" in said["verdict"]["sentence"]
+
+
 def test_a_file_that_names_another_machine_is_not_asked(world: World) -> None:
     (world.folder / "worker.json").write_text(json.dumps({"metrics_url": "http://shop.example/metrics"}))
     with world.gateway() as gateway:

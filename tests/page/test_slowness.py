@@ -107,6 +107,7 @@ def test_without_anything_to_compare_with_the_longest_stage_is_told() -> None:
     said = judge(stages(**{**nothing, "worker_infer": (SLOW, None, None)}), "1", None)
     assert said.kind == "calm"
     assert "longest is infer" in said.sentence
+    assert "not counting where requests wait for others (wait 9.9 ms, queue_wait 9.9 ms)." in said.sentence
 
 
 def test_without_requests_the_page_says_so() -> None:

@@ -81,6 +81,7 @@ class Outside:
     keys_files: Mapping[str, Path] = field(default_factory=dict)  # whose age is watched
     log: RequestLog = field(default_factory=silent)
     neighbours: Path | None = None  # the folder where the local stack's processes say where they listen
+    dead_letters: RequestQueue | None = None  # whose depth is shown
 
 
 @dataclass(frozen=True)
@@ -119,11 +120,13 @@ def connect(settings: GatewaySettings, parts: Parts) -> Outside:
     if parts.message_keys_file is None:
         raise SettingsError("WAYPOST_MESSAGE_KEYS_FILE is not set", "set it to the file of message keys")
     keyring, owner = load_keyring(parts.message_keys_file), settings.reply_address or LOCAL_LABEL
+    dead_letter_url = settings.dead_letter_queue_url or parts.dead_letter_queue_url
     return Outside(
         queue=SqsQueue(parts.sqs, parts.request_queue_url),
         store=S3ObjectStore(s3_client(parts.s3, read_timeout_seconds=POINTER_READ_SECONDS), parts.bucket),
         keyring=keyring,
         trusted=trusted_keys(parts),
+        dead_letters=SqsQueue(parts.sqs, dead_letter_url) if dead_letter_url else None,
         reply_queue=QueueReplyReceiver(parts.sqs, parts.request_queue_url, owner, keyring, SystemClock())
         if settings.reply_way == "queue"
         else None,
@@ -172,7 +175,7 @@ async def serve(
         asyncio.create_task(works.follower.follow(settings.pointer_seconds)),
         asyncio.create_task(works.reserve.watch()),
         asyncio.create_task(_reload_keys(keys, quotas)),
-        asyncio.create_task(watch(outside.queue, outside.keys_files, works.metrics)),
+        asyncio.create_task(watch(outside.queue, outside.dead_letters, outside.keys_files, works.metrics)),
     ]
     if page is not None:
         chores.append(asyncio.create_task(page.watch()))

@@ -1,7 +1,9 @@
-"""What on-call wants to know of a gateway that no request tells: is it ready, how deep is the queue, how old the keys.
+"""What on-call wants to know of a gateway that no request tells: how deep is the queue, how old are the keys, and how
+many dead letters are there.
 
-The depth is the queue's own approximate count, read every few seconds; where the queue cannot be read there is no
-figure rather than an old one.
+A depth is the queue's own approximate count, read every few seconds; where a queue cannot be read there is no figure
+rather than an old one. Dead letters are counted where they lie, because those that the queue itself set aside (after
+three receives by workers that died) no worker has counted.
 """
 
 from __future__ import annotations
@@ -23,20 +25,26 @@ _CREATED = re.compile(r'"created"\s*:\s*"(\d{4}-\d{2}-\d{2})"')  # of a key, in 
 logger = logging.getLogger(__name__)
 
 
-async def watch(queue: RequestQueue, keys: Mapping[str, Path], metrics: GatewayMetrics) -> None:
+async def watch(
+    queue: RequestQueue, dead_letters: RequestQueue | None, keys: Mapping[str, Path], metrics: GatewayMetrics
+) -> None:
     """Look now and then every so many seconds, until cancelled."""
     while True:
-        await asyncio.to_thread(look, queue, keys, metrics)
+        await asyncio.to_thread(look, queue, dead_letters, keys, metrics)
         await asyncio.sleep(LOOK_SECONDS)
 
 
-def look(queue: RequestQueue, keys: Mapping[str, Path], metrics: GatewayMetrics) -> None:
+def look(
+    queue: RequestQueue, dead_letters: RequestQueue | None, keys: Mapping[str, Path], metrics: GatewayMetrics
+) -> None:
     """One look; never raises. `keys`: files of keys by the name that the metric calls them."""
     try:
         _look_at_queue(queue, metrics)
+        if dead_letters is not None:
+            metrics.dead_letters.set(_count(dead_letters))
         _look_at_keys(keys, metrics)
     except Exception:
-        logger.exception("a look at queue and keys failed")
+        logger.exception("a look at queues and keys failed")
 
 
 def _look_at_queue(queue: RequestQueue, metrics: GatewayMetrics) -> None:
@@ -47,6 +55,15 @@ def _look_at_queue(queue: RequestQueue, metrics: GatewayMetrics) -> None:
         return
     metrics.queue.labels("visible").set(depth.visible)
     metrics.queue.labels("in_flight").set(depth.in_flight)
+
+
+def _count(queue: RequestQueue) -> float:
+    """Its messages, those that somebody is reading included; NaN where it cannot be read."""
+    try:
+        depth = queue.depth()
+    except QueueUnavailable:
+        return math.nan
+    return depth.visible + depth.in_flight
 
 
 def _look_at_keys(keys: Mapping[str, Path], metrics: GatewayMetrics) -> None:

@@ -11,11 +11,11 @@ from waypost.gateway.page.exposition import Sample, label_of, one_value
 from waypost.gateway.page.histograms import Counts, together
 from waypost.gateway.page.record import KEPT_SECONDS, NO_RELEASE, REQUEST, Record, Series, Sums
 from waypost.gateway.page.releases import Releases
-from waypost.gateway.page.slowness import PATH, Stage, growth_of, judge
+from waypost.gateway.page.slowness import ENOUGH, PATH, Stage, growth_of, judge
+from waypost.gateway.page.troubles import OBJECTIVE_SECONDS, Traffic, troubles, with_troubles
 from waypost.key_types import KeyTypes
 
 NOW_SECONDS = 120.0  # the last minutes: long enough for a p99 at a request a second, short enough to see a change
-OBJECTIVE_SECONDS = 0.25  # 99 of 100 answers within it: the objective of the HTTP contract
 _GATEWAY, _WORKER = "waypost_gateway_", "waypost_worker_"
 GATEWAY_NAMES = (
     f"{_GATEWAY}stage_seconds_bucket", f"{_GATEWAY}request_seconds_bucket", f"{_GATEWAY}queue_messages",
@@ -54,23 +54,26 @@ def figures(record: Record, looks: Looks, key_types: KeyTypes, monotonic: float,
         )
         for process, name in PATH
     ]
+    traffic, worker, queue = _traffic_of(now), _worker(looks), _queue(looks)
+    wrong = troubles(traffic, worker["ready"], worker["trouble"], queue["breaker"])
     return {
         "at": wall,
         "code_version": __version__,
         "keys": {"user": key_types.user, "post": key_types.post},
         "now_seconds": NOW_SECONDS,
         "finest_seconds": _finest(now),
+        "few": ENOUGH,  # figures of fewer requests than this are marked
         "release": looks.releases.served,
         "release_before": looks.releases.before,
         "night": looks.releases.night,
         "release_trouble": looks.releases.trouble,
         "answers_by": release,
         "compared_with": before,
-        "verdict": asdict(judge(stages, release, before)),
+        "verdict": asdict(with_troubles(judge(stages, release, before), wrong)),
         "stages": [_shown(stage) for stage in stages],
-        "traffic": _traffic(now),
-        "queue": _queue(looks),
-        "worker": _worker(looks),
+        "traffic": _traffic(traffic),
+        "queue": queue,
+        "worker": worker,
     }
 
 
@@ -80,17 +83,24 @@ def served_release(looks: Looks) -> str | None:
     return by_worker or label_of(looks.gateway, f"{_GATEWAY}release_info", "model_version")
 
 
-def _traffic(now: Sums) -> dict[str, Any]:
-    """Of the last minutes, whoever answered: requests, seconds at p50 and p99, and the share of degraded answers."""
-    found = _of_all_releases(now, "gateway", REQUEST)
+def _traffic_of(now: Sums) -> Traffic:
     degraded = now.get(Series("gateway", REQUEST, NO_RELEASE))
-    total = found.total if found else 0.0
+    by_model = {series: counts for series, counts in now.items() if series.model_version != NO_RELEASE}
+    return Traffic(_of_all_releases(by_model, "gateway", REQUEST), degraded.total if degraded else 0.0)
+
+
+def _traffic(traffic: Traffic) -> dict[str, Any]:
+    """Of the last minutes: seconds at p50 and p99 of the model's answers, and shares of all: degraded, and good (by the
+    model within the objective)."""
     return {
-        **_quantiles(found),
-        "requests": total,
-        "per_second": total / NOW_SECONDS,
-        "degraded": (degraded.total if degraded else 0.0) / total if total else None,
+        **_quantiles(traffic.by_model),
+        "requests": traffic.total,
+        "per_second": traffic.total / NOW_SECONDS,
+        "degraded": traffic.degraded_share,
         "objective": OBJECTIVE_SECONDS,
+        "good": traffic.good,
+        "met": traffic.met,
+        "few": traffic.is_few,
     }
 
 

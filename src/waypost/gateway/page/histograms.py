@@ -6,7 +6,7 @@ Pure. A histogram is its upper edges and, for each, how many observations lie at
 from __future__ import annotations
 
 import math
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
 from operator import add, sub
 
@@ -32,6 +32,11 @@ class Counts:
         low_edge, low = (self.edges[at - 1], self.cumulative[at - 1]) if at else (0.0, 0.0)
         inside = self.cumulative[at] - low
         return low_edge + (self.edges[at] - low_edge) * ((rank - low) / inside if inside else 1.0)
+
+    def up_to(self, seconds: float) -> float:
+        """How many certainly took no longer: those in buckets that end at or before it."""
+        at = bisect_right(self.edges, seconds)
+        return self.cumulative[at - 1] if at else 0.0
 
     def slower_than(self, seconds: float) -> float:
         """How many certainly took longer: those in buckets that begin at or after it."""

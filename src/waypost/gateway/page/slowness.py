@@ -24,7 +24,7 @@ SLOWER_TIMES = 1.5
 WITNESSES = 10  # observations beyond anything that was usual: one hiccup is no regression
 ENOUGH = 50  # observations that a p99 is worth being compared by
 
-Kind = Literal["slow", "calm", "quiet"]
+Kind = Literal["slow", "bad", "calm", "quiet"]  # bad: something else than a stage
 
 
 @dataclass(frozen=True)
@@ -91,12 +91,21 @@ def judge(stages: Sequence[Stage], release: str | None, before: str | None) -> V
             "quiet", "No requests lately", "Ask for somebody below, and the stages of the request show up here."
         )
     longest = max(measured, key=lambda stage: _p99(stage.now))
-    end = f"The longest is {longest.name} in the {longest.process}, p99 {_told(_p99(longest.now), longest.now)}."
+    end = f"The longest is {longest.name} in the {longest.process}, p99 {_told(_p99(longest.now), longest.now)}"
+    end += _left_out(stages)
     if any(stage.before or stage.earlier for stage in measured):
         against = f"release {before}" if before else "the last half hour"
         return Verdict("calm", "No stage got slower", f"Compared with {against}. {end}", longest.process, longest.name)
     first = "This is the first traffic seen here; stages are compared with themselves from now on."
     return Verdict("calm", "Answering", f"{first} {end}", longest.process, longest.name)
+
+
+def _left_out(stages: Sequence[Stage]) -> str:
+    """The end of the sentence on the longest stage: it is none of those in which a request waits for others."""
+    waiting = [
+        f"{stage.name} {_told(_p99(stage.now), stage.now)}" for stage in stages if stage.now and stage.is_container
+    ]
+    return f"; not counting where requests wait for others ({', '.join(waiting)})." if waiting else "."
 
 
 def _slow(growth: Growth, release: str | None) -> Verdict:

@@ -7,6 +7,7 @@ import { ago, byId, made, milliseconds, share, whole } from "./words.js";
 const LOOK_MILLISECONDS = 5000; // as often as the gateway itself looks
 const ANSWER_MILLISECONDS = 4000;
 let finest = 0; // seconds, the first edge of the histograms
+let few = 0; // requests: figures of fewer are marked
 
 async function look() {
   if (document.visibilityState === "hidden") return;
@@ -38,6 +39,7 @@ function show(figures) {
     stage.slow = verdict.kind === "slow" && stage.process === verdict.process && stage.stage === verdict.stage;
   }
   finest = figures.finest_seconds;
+  few = figures.few;
   showRelease(figures);
   showTraffic(figures.traffic);
   showQueue(figures.queue, figures.worker);
@@ -53,7 +55,7 @@ function tell(kind, headline, sentence) {
   byId("verdict").dataset.kind = kind;
   write("headline", headline);
   write("sentence", sentence);
-  document.title = kind === "slow" ? `${headline} · Waypost` : "Waypost";
+  document.title = kind === "slow" || kind === "bad" ? `${headline} · Waypost` : "Waypost";
 }
 
 /** Only what changed: a screen reader says a live region again whenever it is written. */
@@ -84,12 +86,13 @@ function showRelease(figures) {
 }
 
 function showTraffic(traffic) {
-  const over = traffic.p99 > traffic.objective;
-  write("p99", milliseconds(traffic.p99));
-  byId("p99").dataset.state = over ? "over" : "within";
+  write("p99", about(traffic.p99, traffic.count, milliseconds));
+  byId("p99").dataset.state = traffic.p99 > traffic.objective ? "over" : "within";
+  const good = traffic.good === null ? "" : `: ${traffic.met ? "met" : `missed, ${Math.floor(traffic.good * 1000) / 10} % were`}`;
   const asked = traffic.per_second >= 1 ? traffic.per_second.toFixed(0) : traffic.per_second.toFixed(1);
   facts("p99-facts", [
-    `objective ${milliseconds(traffic.objective)}${traffic.p99 === null ? "" : over ? ", missed" : ", met"}`,
+    `objective: 99 % by the model within ${milliseconds(traffic.objective)}${good}`,
+    traffic.few && `only ${whole(traffic.requests)} requests: it says little yet`,
     traffic.requests ? `p50 ${milliseconds(traffic.p50)}, ${asked} requests a second` : "no requests in the last two minutes",
     traffic.degraded > 0 && `${share(traffic.degraded)} degraded: popular posts instead`,
   ]);
@@ -99,7 +102,7 @@ function showQueue(queue, worker) {
   write("queue", whole(queue.waiting));
   facts("queue-facts", [
     queue.waiting === null ? "the queue was not read yet, or does not answer" : `${whole(queue.in_flight)} with a worker`,
-    queue.breaker > 0 && "the gateway holds back: the queue failed",
+    queue.breaker > 0 && "the gateway holds requests back: the queue fails, or no worker replies",
     worker.answers ? (worker.ready ? "worker ready" : "the worker serves nothing yet") : worker.trouble,
     worker.catalogue_posts > 0 && `${whole(worker.shown_posts)} of ${whole(worker.catalogue_posts)} posts shown by this release`,
   ]);
@@ -135,7 +138,8 @@ function stageRow(stage) {
   const row = made("tr", stage.slow ? "slow" : "", name);
   if (stage.process === "worker") row.classList.add("inside");
   row.append(
-    figure(stage.now.p50, "wider"), figure(stage.now.p99, "now"), figure(stage.before.p99), figure(stage.half_hour.p99, "wider"),
+    figure(stage.now, "p50", "wider"), figure(stage.now, "p99", "now"),
+    figure(stage.before, "p99"), figure(stage.half_hour, "p99", "wider"),
   );
   return row;
 }
@@ -145,8 +149,16 @@ function orBelow(seconds) {
   return seconds !== null && seconds < finest ? `< ${milliseconds(finest)}` : milliseconds(seconds);
 }
 
-function figure(seconds, className = "") {
-  return made("td", `figure ${className} ${seconds === null ? "none" : ""}`, orBelow(seconds));
+/** Of few requests a quantile is hardly more than one of them. */
+function about(seconds, count, written) {
+  return seconds !== null && count < few ? `≈ ${written(seconds)}` : written(seconds);
+}
+
+function figure(found, which, className = "") {
+  const seconds = found[which];
+  const cell = made("td", `figure ${className} ${seconds === null ? "none" : ""}`, about(seconds, found.count, orBelow));
+  if (seconds !== null) cell.title = `of ${whole(found.count)} requests`;
+  return cell;
 }
 
 listen(look);
