@@ -206,6 +206,9 @@ class GatewaySettings(Settings):
     reply_way: Literal["direct", "queue"] = Field(
         "direct", description="queue: replies come over an SQS queue of this gateway's own; workers need the same"
     )
+    dead_letter_queue_url: str | None = Field(
+        None, description="SQS; its depth is shown as a metric; absent: the embedded one's, where it is used, else none"
+    )
     kept_popular: Path | None = Field(
         None, description="folder of the popularity list kept for a start without S3; absent: in WAYPOST_LOCAL_DIR"
     )
@@ -351,7 +354,7 @@ class Parts:
     bucket: str = ""
     sqs: AwsAccess = AwsAccess()
     request_queue_url: str = ""
-    dead_letter_queue_url: str = ""  # the embedded one; a set one is the worker's own setting
+    dead_letter_queue_url: str = ""  # the embedded one; a set one is a setting of gateway and worker
     triton_url: str = ""
     triton_repository: Path | None = None
     message_keys_file: Path | None = None

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import signal
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from waypost.trainer.wishes import NightWish
 
 logger = logging.getLogger("waypost")
+INIT = 1
 
 
 def add_to(verbs: Verbs) -> None:
@@ -110,6 +113,7 @@ def _add_judging(parser: argparse.ArgumentParser) -> None:
 
 
 def _trainer(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
+    end_on_sigterm()
     settings = read_settings(TrainerSettings, environ)
     parts = read_parts(environ, ["postgres", "s3"])
     prepare_for_bulk_work()
@@ -138,6 +142,7 @@ def _night_wish(options: argparse.Namespace) -> NightWish:
 
 
 def _exporter(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
+    end_on_sigterm()
     settings = read_settings(ExporterSettings, environ)
     parts = read_parts(environ, ["s3", "triton"])
     prepare_for_bulk_work()
@@ -171,6 +176,7 @@ def _arguments_of_the_job(options: argparse.Namespace) -> list[str]:
 def _night(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
     if options.now:
         return _night_in_cluster(options, environ)
+    end_on_sigterm()
     say(run_night(options, environ))
     return 0
 
@@ -199,6 +205,29 @@ def run_night(options: argparse.Namespace, environ: Mapping[str, str]) -> str:
     with logs.stage(logger, "night done"):
         checkpoint = run_trainer(trainer, read_settings(CacheSettings, environ), parts, mapping, wanted)
         return run_exporter(exporter, parts, checkpoint, wish)
+
+
+def end_on_sigterm(init: int = INIT) -> None:
+    """Let SIGTERM end a container's first process, as it ends every other one: the kernel asks that one for a handler.
+
+    At once and from a thread of its own: the main one may be in a product of torch's or in a long SELECT, where no
+    handler of Python's comes. A night that is tried again goes on where it stopped. Needs the main thread.
+    """
+    if os.getpid() != init:
+        return
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    signal.signal(signal.SIGTERM, lambda number, frame: None)  # without it the wake-up below does not come
+    signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+
+    def leave() -> None:
+        while os.read(reading, 1) != bytes([signal.SIGTERM]):
+            pass
+        logger.warning("ended by SIGTERM")
+        logging.shutdown()
+        os._exit(128 + signal.SIGTERM)
+
+    threading.Thread(target=leave, name="sigterm", daemon=True).start()
 
 
 def prepare_for_bulk_work() -> None:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 from waypost import logs
 from waypost.settings import ExporterSettings, TrainerSettings, read_settings
-from waypost.verbs.night import prepare_for_bulk_work
+from waypost.verbs.night import end_on_sigterm, prepare_for_bulk_work
 from waypost.verbs.opening import read_parts, read_schema_mapping, say
 from waypost.verbs.parsing import SettingsOf, Verb, Verbs, a_parser
 
@@ -37,6 +37,7 @@ def add_to(verbs: Verbs) -> None:
 
 
 def _refresh(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
+    end_on_sigterm()
     trainer, exporter = read_settings(TrainerSettings, environ), read_settings(ExporterSettings, environ)
     parts = read_parts(environ, ["postgres", "s3", "triton"])
     mapping = read_schema_mapping(environ)
