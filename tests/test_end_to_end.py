@@ -80,10 +80,7 @@ def waypost(stack_folders: Path) -> Iterator[Waypost]:
         add_a_long_post(folder / "world")
         waypost("load", "world")
         waypost("night", "--repository", "repository")
-        # The gateway reads the pointer every two seconds; before it saw a release it is not ready and rightly says 503.
-        eventually(lambda: waypost.part("gateway")["state"] == "up")
-        waypost.part_url = waypost.part("gateway")["url"]
-        eventually(lambda: waypost.ask(user_id=known_users(waypost)[0], deadline_ms=2000)["source"] == "graphsage")
+        await_the_model(waypost)
         yield waypost
     finally:
         waypost("local", "down")
@@ -100,12 +97,17 @@ def a_served_world(folder: Path, **environ: str) -> Iterator[Waypost]:
         waypost("local", "generate", "world", "--interactions", str(INTERACTIONS), "--seed", "5")
         waypost("load", "world")
         waypost("night")
-        eventually(lambda: waypost.part("gateway")["state"] == "up")
-        waypost.part_url = waypost.part("gateway")["url"]
-        eventually(lambda: waypost.ask(user_id=known_users(waypost)[0], deadline_ms=2000)["source"] == "graphsage")
+        await_the_model(waypost)
         yield waypost
     finally:
         waypost("local", "down")
+
+
+def await_the_model(waypost: Waypost) -> None:
+    """The gateway reads the pointer every two seconds; before it saw a release it is not ready and rightly says 503."""
+    eventually(lambda: waypost.part("gateway")["state"] == "up")
+    waypost.part_url = waypost.part("gateway")["url"]
+    eventually(lambda: waypost.ask(user_id=known_users(waypost)[0], deadline_ms=2000)["source"] == "graphsage")
 
 
 def add_a_long_post(world: Path) -> None:

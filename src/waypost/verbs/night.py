@@ -27,6 +27,12 @@ INIT = 1
 
 
 def add_to(verbs: Verbs) -> None:
+    _add_night(verbs)
+    _add_trainer(verbs)
+    _add_exporter(verbs)
+
+
+def _add_night(verbs: Verbs) -> None:
     night = a_parser(
         verbs,
         "night",
@@ -42,6 +48,12 @@ def add_to(verbs: Verbs) -> None:
         "--cron-job", default="waypost-trainer", metavar="NAME", help="for --now (default: waypost-trainer)"
     )
     add_namespace(night)
+    _add_judging(night)
+    _add_repository(night)
+    night.set_defaults(verb="night")
+
+
+def _add_trainer(verbs: Verbs) -> None:
     trainer = a_parser(
         verbs,
         "trainer",
@@ -58,8 +70,11 @@ def add_to(verbs: Verbs) -> None:
         action="store_true",
         help="up to the gate's decision, printed with the report; nothing is published",
     )
-    for parser in (night, trainer):
-        _add_judging(parser)
+    _add_judging(trainer)
+    trainer.set_defaults(verb="trainer")
+
+
+def _add_exporter(verbs: Verbs) -> None:
     exporter = a_parser(
         verbs,
         "exporter",
@@ -71,22 +86,24 @@ def add_to(verbs: Verbs) -> None:
         ExporterSettings,
     )
     exporter.add_argument("--checkpoint", metavar="RUN", help="the checkpoint's name; the newest when absent")
-    for parser in (night, exporter):
-        parser.add_argument(
-            "--repository",
-            type=Path,
-            metavar="DIR",
-            help="also write the Triton model repository there, for any other Triton",
-        )
-        parser.add_argument(
-            "--target-device",
-            choices=("gpu", "cpu"),
-            default="gpu",
-            help="for --repository: what that Triton runs on (default: gpu)",
-        )
-    night.set_defaults(verb="night")
-    trainer.set_defaults(verb="trainer")
+    _add_repository(exporter)
     exporter.set_defaults(verb="exporter")
+
+
+def _add_repository(parser: argparse.ArgumentParser) -> None:
+    """Where a night's or an exporter's release also lies as a Triton model repository."""
+    parser.add_argument(
+        "--repository",
+        type=Path,
+        metavar="DIR",
+        help="also write the Triton model repository there, for any other Triton",
+    )
+    parser.add_argument(
+        "--target-device",
+        choices=("gpu", "cpu"),
+        default="gpu",
+        help="for --repository: what that Triton runs on (default: gpu)",
+    )
 
 
 def _add_judging(parser: argparse.ArgumentParser) -> None:
